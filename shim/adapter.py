@@ -1,0 +1,148 @@
+"""Shim: event and context → result. The story of one invocation is `Shim.__call__` and `Shim._outcome`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from itertools import count
+
+from shim.children import sweep
+from shim.children.diagnosis import examine, resolve
+from shim.children.environment import child_environment
+from shim.children.oneshot import OneShot
+from shim.children.process import seal_descriptors
+from shim.codecs.line import LineCodec
+from shim.errors import SettingsError, ShimClosed
+from shim.invocation import Invocation
+from shim.logs import Log
+from shim.settings import Settings, task_root, unknown_variables
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, Self
+
+    from shim.invocation import LambdaContext
+    from shim.outcome import Outcome
+
+
+class Shim:
+    """A Lambda handler that runs an executable: `(event, context) → result`. May be called from several threads at once.
+
+    Args:
+        executable: the file to run, as the setting `executable`.
+        **settings: every other setting by its name; what is not given has its default.
+
+    Raises:
+        SettingsError: with every mistake in the settings.
+        ExecutableError: the file can't be run, as far as a look at it tells.
+    """
+
+    def __init__(self, executable: str, **settings: Any) -> None:
+        self._set_up(Settings(executable, **settings))
+
+    @classmethod
+    def from_environment(cls, **keywords: Any) -> Self:
+        """A Shim from keywords over `SHIM_*` variables over `shim.toml` over defaults, as `shim.handler` is one.
+
+        Raises:
+            SettingsError: with every mistake in all of them.
+            ExecutableError: the file can't be run, as far as a look at it tells.
+        """
+        shim = cls.__new__(cls)
+        shim._set_up(Settings.from_environment(**keywords))
+        for warning in unknown_variables():
+            shim._log.note(f"{warning}; it is ignored")
+        return shim
+
+    def __call__(self, event: Any, context: LambdaContext | None = None) -> Any:
+        """The value that the executable answers to the event.
+
+        Args:
+            event: any JSON value, or bytes that are JSON.
+            context: Lambda's context object; without one there is no deadline.
+
+        Raises:
+            ShimError: the one that tells what went wrong.
+        """
+        return self._codec.decode(self._outcome(Invocation(event, context)))
+
+    def run(self, invocation: Invocation) -> bytes:
+        """The same, for a runtime that passes bytes through: the JSON of the value, which is the reply's own bytes where it is JSON.
+
+        Raises:
+            ShimError: the one that tells what went wrong.
+        """
+        return self._codec.judge(self._outcome(invocation))
+
+    def _outcome(self, invocation: Invocation) -> Outcome:
+        if self._closed:
+            raise ShimClosed(f"the Shim for {self.settings.executable} is closed; make a new one")
+        deadline = invocation.deadline(margin=self.settings.margin_ms / 1000, grace=self.settings.grace_ms / 1000)
+        self._invocations = next(self._count)
+        request = self._codec.encode(invocation, self._invocations)
+        return self._runner.run(request, deadline)
+
+    def close(self) -> None:
+        """Ends it: invocations that run are finished, new ones are refused with ShimClosed. May be called twice."""
+        self._closed = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<Shim {self.settings.executable} ({self.settings.mode}), {state}, invocations: {self._invocations}>"
+
+    def _set_up(self, settings: Settings) -> None:
+        """Everything that is done once, at init: the file is found and looked at, and what children inherit is settled."""
+        root = os.path.abspath(task_root())  # noqa: PTH100 - pathlib costs a cold start
+        self.settings = settings
+        folder = _folder(settings, root)
+        environment = child_environment(os.environb, task_root=root, env=settings.env, deny=settings.env_deny)
+        path = resolve(settings.executable, task_root=root, path=os.fsdecode(environment[b"PATH"]))
+        problem = examine(path, executable=settings.executable)
+        if problem is not None:
+            raise problem
+        seal_descriptors()
+        self._log = Log()
+        self._codec = LineCodec(settings, executable=path, environment=environment, escapes=host_escapes())
+        self._runner = OneShot(settings, folder=folder, log=self._log, alone=sweep.alone_on_lambda())
+        self._count = count(1)
+        self._invocations = 0
+        self._closed = False
+
+
+def _folder(settings: Settings, root: str) -> str | None:
+    """Where children run; None where that is our own current folder.
+
+    Raises:
+        SettingsError: it is no folder, this system can't start a child in another folder, or SIGCHLD is ignored.
+    """
+    mistakes = []
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        mistakes.append("SIGCHLD is ignored in this process, and the kernel then throws every exit code away: leave it at its default")
+    folder = os.path.join(root, settings.cwd or "")  # noqa: PTH118 - pathlib costs a cold start
+    same = os.path.realpath(folder) == os.getcwd()  # noqa: PTH109 - likewise
+    if not os.path.isdir(folder):  # noqa: PTH112 - likewise
+        mistakes.append(f"cwd must be a folder, which {folder} is not")
+    elif not same:
+        from shim.children.elsewhere import can_spawn_elsewhere  # noqa: PLC0415 - it needs ctypes, and is seldom needed
+
+        if not can_spawn_elsewhere():
+            mistakes.append("cwd must be the current folder, since this system's C library can't start a child in another (glibc can from 2.29 on)")
+    if mistakes:
+        raise SettingsError(mistakes)
+    return None if same else folder
+
+
+def host_escapes() -> bool:
+    """Whether awslambdaric encodes results as ASCII: it does so on Python 3.11 and older, and where it does not know the runtime."""
+    name, _, version = os.environ.get("AWS_EXECUTION_ENV", "").rpartition("python")
+    major, _, minor = version.partition(".")
+    return not (name == "AWS_Lambda_" and major == "3" and minor.isdecimal() and int(minor) >= 12)

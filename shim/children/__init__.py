@@ -1,0 +1,1 @@
+"""How a child lives: one runner a file, and what they share. Only this folder starts, signals and reaps processes."""

@@ -1,0 +1,108 @@
+"""Why an executable can't be started, in a sentence: asked at init, before the first invocation, and when the kernel has refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from shim.errors import ExecutableError, ExecutableNotFound, ExecutableNotRunnable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def resolve(executable: str, *, task_root: str, path: str) -> str:
+    """The absolute path of the file to run: in the task root, or, for a bare name that is not there, on the child's PATH.
+
+    Raises:
+        ExecutableNotFound: it is nowhere; says where it was looked for.
+    """
+    at_root = os.path.join(task_root, executable)  # noqa: PTH118 - pathlib costs a cold start
+    if os.path.exists(at_root):  # noqa: PTH110 - likewise
+        return os.path.abspath(at_root)  # noqa: PTH100 - likewise
+    if "/" in executable:
+        raise ExecutableNotFound(
+            f"was not found: there is no {at_root}",
+            executable=executable,
+            cure="package the file, or set executable to its path below LAMBDA_TASK_ROOT",
+        )
+    folders = [folder for folder in path.split(":") if folder]
+    for folder in folders:
+        candidate = os.path.join(folder, executable)  # noqa: PTH118 - likewise
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113 - likewise
+            return os.path.abspath(candidate)  # noqa: PTH100 - likewise
+    raise ExecutableNotFound(
+        f"was not found in {task_root}, nor on the child's PATH ({', '.join(folders)})",
+        executable=executable,
+        cure="package the file, or set executable to its path",
+    )
+
+
+def examine(path: str, *, executable: str) -> ExecutableError | None:
+    """What will keep that file from being run, as far as a look at it tells; None where nothing is seen."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - pathlib costs a cold start
+    except FileNotFoundError:
+        return ExecutableNotFound(f"was not found: there is no {path}", executable=executable, cure="package the file")
+    except OSError as error:
+        return ExecutableNotRunnable(f"can't be looked at: {error.strerror} ({path})", executable=executable)
+    if stat.S_ISDIR(mode):
+        return ExecutableNotRunnable("is a folder, not a file", executable=executable, cure="set executable to a file in it")
+    if not os.access(path, os.X_OK):
+        return ExecutableNotRunnable(
+            f"has no execute bit for us (its mode is {stat.filemode(mode)})",
+            executable=executable,
+            cure="chmod +x it before it is packaged (a zip made on Windows loses the bit)",
+        )
+    return _examine_interpreter(path, executable)
+
+
+def explain(refusal: OSError, path: str, *, executable: str, environment: Mapping[bytes, bytes]) -> ExecutableError:
+    """The error for the kernel's refusal to start that file."""
+    seen = examine(path, executable=executable)
+    if seen is not None:
+        return seen
+    reason = f"{refusal.strerror} ({errno.errorcode.get(refusal.errno or 0, refusal.errno)})"
+    if refusal.errno == errno.ENOEXEC:
+        return ExecutableNotRunnable(
+            f"is no program that this machine ({os.uname().machine}) can run: {reason}",
+            executable=executable,
+            cure="build it for this architecture; a script's first line must be #! and its interpreter",
+        )
+    if refusal.errno == errno.ENOENT:  # the file is there: what it names is not
+        return ExecutableNotRunnable(
+            f"needs a loader that is not here: {reason}",
+            executable=executable,
+            cure="link it statically, or for the C library of this system",
+        )
+    if refusal.errno == errno.E2BIG:
+        size = sum(len(name) + len(value) for name, value in environment.items())
+        cure = f"its arguments and environment ({size} bytes) are more than the kernel takes: pass less"
+    elif refusal.errno in (errno.EAGAIN, errno.ENOMEM):
+        cure = "no process or memory is left: Lambda allows 1,024 processes and threads, and the function's memory"
+    elif refusal.errno in (errno.EMFILE, errno.ENFILE):
+        cure = "no descriptor is left: Lambda allows 1,024, and this process has them open"
+    else:
+        cure = ""
+    return ExecutableNotRunnable(f"could not be started: {reason}", executable=executable, cure=cure)
+
+
+def _examine_interpreter(path: str, executable: str) -> ExecutableError | None:
+    """Whether the interpreter in a script's first line is there."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib costs a cold start
+            line = (file.read(256) or b"").partition(b"\n")[0]
+    except OSError:
+        return None  # it may be run without being read
+    if not line.startswith(b"#!"):
+        return None
+    interpreter = os.fsdecode(line[2:].strip(b" \t").split(b" ")[0].split(b"\t")[0])
+    if interpreter and not os.path.exists(interpreter):  # noqa: PTH110 - pathlib costs a cold start
+        return ExecutableNotFound(
+            f"is a script whose interpreter is missing: there is no {interpreter!r}",
+            executable=executable,
+            cure="write its lines with LF ends, not CR LF" if interpreter.endswith("\r") else "package the interpreter, or name another in its first line",
+        )
+    return None

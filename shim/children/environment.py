@@ -1,0 +1,60 @@
+"""The environment of a child: the function's, without what would let it take over the function's part. `os.environ` is never changed."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+NEVER_HANDED_ON = (
+    b"AWS_LAMBDA_RUNTIME_API",  # with it a child could take real events, and answer them
+    b"AWS_LAMBDA_EXEC_WRAPPER",
+    b"AWS_LAMBDA_MAX_CONCURRENCY",
+    b"_HANDLER",
+)
+NEVER_HANDED_ON_FAMILIES = (b"_LAMBDA_TELEMETRY_LOG_FD", b"SHIM_")
+RUNTIME_LIBRARIES = b"/var/lang/lib"
+"""Where Lambda's images keep the language runtime. First on the function's LD_LIBRARY_PATH, it would give a child Python's libssl; without it,
+a child that is a Python script can't start."""
+
+
+def child_environment(
+    function: Mapping[bytes, bytes], *, task_root: str, env: Mapping[str, str], deny: Sequence[str]
+) -> dict[bytes, bytes]:
+    """What every child of one Shim gets.
+
+    Args:
+        function: the function's own environment.
+        task_root: the folder of the deployment package.
+        env: what the settings add; it goes before everything.
+        deny: globs of names that are not handed on.
+    """
+    root = os.fsencode(task_root)
+    environment = {
+        name: value
+        for name, value in function.items()
+        if name not in NEVER_HANDED_ON and not name.startswith(NEVER_HANDED_ON_FAMILIES)
+    }
+    if deny:
+        from fnmatch import fnmatchcase  # noqa: PLC0415 - only where it is asked for
+
+        globs = [os.fsencode(glob) for glob in deny]
+        environment = {
+            name: value for name, value in environment.items() if not any(fnmatchcase(name, glob) for glob in globs)
+        }
+    environment[b"PATH"] = _path(root + b"/bin", root, function.get(b"PATH", b""))
+    libraries = [folder for folder in function.get(b"LD_LIBRARY_PATH", b"").split(b":") if folder]
+    last = [RUNTIME_LIBRARIES] if RUNTIME_LIBRARIES in libraries else []
+    environment[b"LD_LIBRARY_PATH"] = _path(
+        root + b"/lib", root, *(folder for folder in libraries if folder != RUNTIME_LIBRARIES), *last
+    )
+    if not os.path.isdir(environment.get(b"HOME") or b"/nonexistent"):  # noqa: PTH112 - on Lambda HOME names a folder that is not there
+        environment[b"HOME"] = b"/tmp"  # noqa: S108 - the one folder that a function can write to
+    environment.update({os.fsencode(name): os.fsencode(value) for name, value in env.items()})
+    return environment
+
+
+def _path(*folders: bytes) -> bytes:
+    return b":".join(folder for folder in folders if folder)

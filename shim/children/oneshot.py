@@ -1,0 +1,135 @@
+"""Mode `oneshot`: one child for each invocation. Its request is all of its standard input, its reply all that it writes, its end the end."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from shim.children.diagnosis import explain
+from shim.children.process import Child, has_pidfd
+from shim.errors import ShimError
+from shim.invocation import SHORTEST, now
+from shim.logs import Log, StandardError
+from shim.outcome import Exited, NotStarted, Overflowed, Signaled, Stopped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from shim.invocation import Deadline
+    from shim.outcome import Facts, Outcome, Usage
+    from shim.request import Request
+    from shim.settings import Settings
+
+
+class OneShot:
+    """Starts a child for a request, attends to it, and ends it with all that it left behind. Several threads may run at once.
+
+    Args:
+        settings: what is asked for.
+        folder: where children run, or None for our own current folder.
+        log: takes their standard error.
+        alone: whether every orphan in this system is ours (`sweep.alone_on_lambda`).
+    """
+
+    def __init__(self, settings: Settings, *, folder: str | None, log: Log, alone: bool) -> None:
+        self._name = settings.executable
+        self._folder = folder
+        self._log = log
+        self._alone = alone
+        self._reply_fd = settings.reply_fd
+        self._linger = settings.linger_ms / 1000
+        self._tail_bytes = settings.stderr_tail_bytes
+        self._fresh_tmp = settings.tmp == "fresh"
+        self._pidfds = has_pidfd()
+
+    def run(self, request: Request, deadline: Deadline) -> Outcome:
+        """What the child did with the request. Nothing of it is left afterwards."""
+        if deadline.lambda_at is not None and deadline.lambda_at - now() < SHORTEST:
+            return NotStarted(None)
+        if self._fresh_tmp:
+            from shim.children.temporary import fresh_tmp  # noqa: PLC0415 - only where it is asked for
+
+            with fresh_tmp(request.environment, self._log) as environment:
+                return self._run(request, environment, deadline)
+        return self._run(request, request.environment, deadline)
+
+    def _run(self, request: Request, environment: dict[bytes, bytes], deadline: Deadline) -> Outcome:
+        stderr = StandardError(self._log.add, self._tail_bytes)
+        try:
+            child = Child(
+                request.arguments,
+                environment,
+                folder=self._folder,
+                reply_fd=self._reply_fd,
+                framing=request.framing,
+                stderr=stderr,
+                log=self._log,
+                pidfds=self._pidfds,
+            )
+        except OSError as refusal:
+            path = request.arguments[0]
+            return NotStarted(explain(refusal, path, executable=self._name, environment=environment))
+        try:
+            child.send(request.stdin)
+            while not (child.gone or request.framing.overflowed) and child.attend(deadline.stop_at):
+                pass
+            stopped = None if child.gone else child.stop(deadline.grace, deadline.give_up_at)
+            if stopped is None:
+                self._linger_for(child, deadline)
+            status, usage, swept = child.end(alone=self._alone, give_up_at=deadline.give_up_at)
+        except BaseException as error:
+            child.destroy()
+            if isinstance(error, ChildProcessError):
+                raise _stolen(self._name) from error
+            raise
+        duration = now() - child.started
+        if swept:
+            self._log.note(f"{self._name} left {swept} process{'es' if swept > 1 else ''} behind, which were killed")
+        self._log.settle(self._linger, deadline.give_up_at)
+        facts: Facts = {
+            "reply": request.framing.reply,
+            "duration": duration,
+            "stderr_tail": stderr.tail,
+            "usage": usage,
+            "swept": swept,
+        }
+        return self._outcome(request, status, stopped, facts)
+
+    def _outcome(self, request: Request, status: int | None, stopped: str | None, facts: Facts) -> Outcome:
+        framing = request.framing
+        if framing.overflowed:
+            return Overflowed(size=len(framing.reply), limit=framing.limit, **facts)
+        if stopped is not None or status is None:
+            return Stopped(stopped or "SIGKILL", **facts)
+        if os.WIFSIGNALED(status):
+            return Signaled(signal_name(os.WTERMSIG(status)), core_dumped=os.WCOREDUMP(status), **facts)
+        return Exited(os.WEXITSTATUS(status), **facts)
+
+    def _linger_for(self, child: Child, deadline: Deadline) -> None:
+        """Waits a little where the child has gone and somebody still holds its pipes: output of `exec > >(sed …)` comes after the exit."""
+        if not child.pipes_open:
+            return
+        until = now() + self._linger
+        if deadline.stop_at is not None:
+            until = min(until, deadline.stop_at)
+        while child.pipes_open and child.attend(until):
+            pass
+        if child.pipes_open:
+            self._log.note(
+                f"a process that {self._name} left behind still held its output {self._linger * 1000:.0f} ms (linger_ms) after its end;"
+                " what it writes from now on is not read"
+            )
+
+
+def signal_name(number: int) -> str:
+    """The signal's name; those for real-time use have none of their own but SIGRTMIN+n."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+
+
+def _stolen(executable: str) -> ShimError:
+    return ShimError(
+        f"how {executable} ended is not known, since this process ignores SIGCHLD or another part of it waits for any child;"
+        " let it wait for its own children only, and leave SIGCHLD at its default"
+    )

@@ -1,0 +1,363 @@
+"""One child: spawned, attended to in one poll, stopped, and ended so that nothing of it is left. No threads, and no wait without an end.
+
+`os.posix_spawn` reports a failure at once, puts any descriptor anywhere, and leaves the child no signal ignored or blocked. It can't change
+the folder: `elsewhere.py` does that where it must.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import select
+import signal
+from itertools import count
+
+from shim.children import sweep
+from shim.invocation import now
+from shim.outcome import Usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shim.logs import Log, StandardError
+    from shim.request import EndOfFile
+
+SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+PIPE_SIZE = 65_536
+"""What a pipe holds at first (pipe(7)). A request or reply of more gets a larger one."""
+LARGE_PIPE_SIZE = 1024 * 1024
+"""The most that a user may ask for (/proc/sys/fs/pipe-max-size)."""
+FIONREAD = 0x541B  # <asm-generic/ioctls.h>; the module that has it, termios, costs a cold start
+TICK = 0.001
+LONGEST_TICK = 0.02
+
+_serial = count(1)
+_closes_the_rest = getattr(os, "POSIX_SPAWN_CLOSEFROM", None)  # Python 3.13, glibc 2.34
+
+
+def has_pidfd() -> bool:
+    """Whether a child's end can be polled for. Some sandboxes refuse it, and Pythons that were built on old headers lack it."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+class Child:
+    """A process that runs the executable, and our ends of its pipes.
+
+    `attend` is one turn of the poll; `gone` says that the process has ended, and it stays a zombie until `end`.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        environment: Mapping[bytes, bytes],
+        *,
+        folder: str | None,
+        reply_fd: int,
+        framing: EndOfFile,
+        stderr: StandardError,
+        log: Log,
+        pidfds: bool,
+    ) -> None:
+        """Spawns it.
+
+        Args:
+            arguments: the file to run, which is its argument 0 as well, and the others.
+            environment: all of it but the mark.
+            folder: where it runs, or None for our own current folder.
+            reply_fd: 1, or 3 for a reply beside standard output, which then goes where standard error goes.
+            framing: takes its reply.
+            stderr: takes its standard error.
+            log: pushed whenever it can take something.
+            pidfds: what `has_pidfd` found.
+
+        Raises:
+            OSError: the kernel does not start it, or there are no descriptors left.
+        """
+        self.framing = framing
+        self.stderr = stderr
+        self.log = log
+        self.gone = False
+        self.mark = b"%d-%d-%d" % (os.getpid(), next(_serial), int(now() * 1e6))
+        self._tick = TICK
+        self._chunk = PIPE_SIZE
+        self._unsent = memoryview(b"")
+        self._watched: int | None = None
+        ours: list[int] = []
+        theirs: list[int] = []
+        try:
+            stdin, self._stdin = _pipe(theirs, ours)
+            self._reply, reply = _pipe(ours, theirs)
+            self._stderr, error = _pipe(ours, theirs)
+            self.started = now()
+            self.pid = _spawn(
+                arguments,
+                {**environment, sweep.MARK: self.mark},  # last: the end of the environment is what survives longest
+                [(stdin, 0), (reply, 1), (error, 2)] if reply_fd == 1 else [(stdin, 0), (error, 1), (error, 2), (reply, 3)],
+                folder,
+            )
+        except BaseException:
+            for descriptor in ours:
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        sweep.driven.add(self.pid)
+        self._open = {self._stdin, self._reply, self._stderr}
+        self._poll = select.poll()
+        self._poll.register(self._reply, select.POLLIN)
+        self._poll.register(self._stderr, select.POLLIN)
+        self._pidfd = os.pidfd_open(self.pid) if pidfds else None
+        if self._pidfd is not None:
+            self._poll.register(self._pidfd, select.POLLIN)
+
+    @property
+    def pipes_open(self) -> bool:
+        """Whether somebody still holds the other end of the reply or of standard error."""
+        return self._reply in self._open or self._stderr in self._open
+
+    def send(self, request: bytes) -> None:
+        """Begins to write the request; `attend` goes on with it, and closes the child's standard input after it."""
+        if len(request) > select.PIPE_BUF:  # an empty pipe takes less at once without blocking, however few pages it was given
+            os.set_blocking(self._stdin, False)
+            if len(request) > PIPE_SIZE:
+                _enlarge(self._stdin)
+        self._unsent = memoryview(request)
+        self._write()
+        if self._unsent:
+            self._poll.register(self._stdin, select.POLLOUT)
+
+    def attend(self, until: float | None) -> bool:
+        """One turn of the poll: whatever can be read or written is, once. Waits until that instant at most; False when it has passed."""
+        remaining = None if until is None else until - now()
+        in_time = remaining is None or remaining > 0
+        self._watch_log()
+        for descriptor, event in self._poll.poll(self._timeout(remaining)):
+            if descriptor == self._reply:
+                self._read_reply(event)
+            elif descriptor == self._stderr:
+                self._read_stderr(event)
+            elif descriptor == self._stdin:
+                self._write()
+            elif descriptor == self._pidfd:
+                self._has_gone()
+            else:
+                self.log.push()
+        if self._pidfd is None and not self.gone:
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            if os.waitid(os.P_PID, self.pid, flags) is not None:
+                self._has_gone()
+        return in_time
+
+    def stop(self, grace: float, give_up_at: float) -> str:
+        """The ladder: SIGTERM to the group, `grace` seconds, SIGKILL. Returns the last signal sent."""
+        for number, until in ((signal.SIGTERM, now() + grace), (signal.SIGKILL, give_up_at)):
+            self._signal(number)
+            self._signal(signal.SIGCONT)  # a stopped process takes no signal but SIGKILL
+            while not self.gone and self.attend(until):
+                pass
+            if self.gone:
+                return number.name
+        return "SIGKILL"
+
+    def end(self, *, alone: bool, give_up_at: float) -> tuple[int | None, Usage, int]:
+        """The end of a child that has gone: its group killed, its pipes emptied, its descendants swept, itself reaped.
+
+        Returns:
+            The status as `waitpid` gives it, or None where somebody holds the zombie; what it used; how many processes were swept.
+        """
+        swept = 0
+        if sweep.last_pid() != self.pid:  # something was started since, perhaps by it
+            self._signal(signal.SIGKILL)  # its number can't be a stranger's group while it is a zombie
+            self._drain()
+            swept = sweep.sweep(self.pid, b"%s=%s" % (sweep.MARK, self.mark), alone=alone, until=give_up_at)
+        else:
+            self._drain()
+        status, usage = self._reap(give_up_at)
+        self.close()
+        return status, usage, swept
+
+    def destroy(self) -> None:
+        """Whatever happened: kills the group, reaps the child, closes everything."""
+        try:
+            self._signal(signal.SIGKILL)
+            self._reap(now() + 1)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Closes our ends."""
+        self.stderr.close()
+        for descriptor in self._open:
+            os.close(descriptor)
+        self._open.clear()
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
+        sweep.driven.discard(self.pid)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signals the child's whole group, which it leads until it is reaped."""
+        try:
+            os.killpg(self.pid, number)
+        except PermissionError:
+            pass  # all of it runs as another user (a setuid program), and can't be stopped by us
+
+    def _timeout(self, remaining: float | None) -> float | None:
+        """Milliseconds for poll."""
+        if self._pidfd is None and not self.gone:
+            remaining = self._tick if remaining is None else min(remaining, self._tick)
+            self._tick = min(self._tick * 2, LONGEST_TICK)
+        return None if remaining is None else max(0, remaining * 1000)
+
+    def _watch_log(self) -> None:
+        """The log is in the poll while something waits for it."""
+        waiting = self.log.descriptor
+        if waiting != self._watched:
+            if waiting is not None:
+                self._poll.register(waiting, select.POLLOUT)
+            elif self._watched is not None:
+                self._poll.unregister(self._watched)
+            self._watched = waiting
+
+    def _has_gone(self) -> None:
+        self.gone = True
+        if self._pidfd is not None:
+            self._poll.unregister(self._pidfd)
+        self._close(self._stdin)
+
+    def _read_reply(self, event: int) -> None:
+        data = os.read(self._reply, min(self._chunk, self.framing.room)) if event & select.POLLIN else b""
+        if data:
+            self.framing.feed(data)
+        if not data or self.framing.overflowed:
+            self._close(self._reply)
+        elif len(data) == PIPE_SIZE == self._chunk:
+            _enlarge(self._reply)
+            self._chunk = LARGE_PIPE_SIZE
+
+    def _read_stderr(self, event: int) -> None:
+        data = os.read(self._stderr, PIPE_SIZE) if event & select.POLLIN else b""
+        if data:
+            self.stderr.feed(data)
+        else:
+            self._close(self._stderr)
+
+    def _write(self) -> None:
+        """Writes what the pipe takes. A child that does not read its request is no failure: its exit code speaks."""
+        try:
+            self._unsent = self._unsent[os.write(self._stdin, self._unsent) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._unsent = memoryview(b"")
+        if not self._unsent:
+            self._close(self._stdin)
+
+    def _close(self, descriptor: int) -> None:
+        if descriptor in self._open:
+            self._open.discard(descriptor)
+            try:
+                self._poll.unregister(descriptor)
+            except KeyError:
+                pass  # standard input, when it took the request at once
+            os.close(descriptor)
+
+    def _drain(self) -> None:
+        """Reads what is in the pipes that are still open, and no more: somebody may go on writing."""
+        for descriptor, feed in ((self._reply, self.framing.feed), (self._stderr, self.stderr.feed)):
+            if descriptor not in self._open:
+                continue
+            left = int.from_bytes(fcntl.ioctl(descriptor, FIONREAD, b"\0\0\0\0"), "little")
+            while left > 0:
+                size = min(left, PIPE_SIZE, self.framing.room if descriptor == self._reply else PIPE_SIZE)
+                data = os.read(descriptor, size) if size > 0 else b""
+                if not data:
+                    break
+                feed(data)
+                left -= len(data)
+
+    def _reap(self, until: float) -> tuple[int | None, Usage]:
+        """Takes the zombie. One that a debugger holds stays, and is left to the next who waits."""
+        tick = TICK
+        while True:
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
+            if pid:
+                break
+            if now() > until:
+                return None, Usage(user=0, system=0, max_rss=None)
+            select.poll().poll(tick * 1000)
+            tick = min(tick * 2, LONGEST_TICK)
+        # A spawned child starts with the peak of the process that it was spawned from: only a higher one is its own.
+        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        peak = used.ru_maxrss * 1024 if used.ru_maxrss > ours else None
+        return status, Usage(user=used.ru_utime, system=used.ru_stime, max_rss=peak)
+
+
+def _pipe(reader: list[int], writer: list[int]) -> tuple[int, int]:
+    """A pipe whose ends are noted in the two lists. None is 0 to 3, which the child's own will take, even if the host has closed those."""
+    read, write = os.pipe()
+    reader.append(read)
+    writer.append(write)
+    if read > 3 and write > 3:
+        return read, write
+    return _above(read, reader), _above(write, writer)
+
+
+def _above(descriptor: int, owner: list[int]) -> int:
+    if descriptor > 3:
+        return descriptor
+    higher = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 4)
+    owner.append(higher)
+    os.close(descriptor)
+    owner.remove(descriptor)
+    return higher
+
+
+def _enlarge(descriptor: int) -> None:
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, LARGE_PIPE_SIZE)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EBUSY):  # the user's pipes have too many pages already
+            raise
+
+
+def _spawn(
+    arguments: list[str], environment: Mapping[bytes, bytes], descriptors: list[tuple[int, int]], folder: str | None
+) -> int:
+    """Starts the process, leader of a session of its own, with these descriptors and no other. Returns its number."""
+    lowest = len(descriptors)
+    if folder is not None:
+        from shim.children.elsewhere import spawn_in  # noqa: PLC0415 - it needs ctypes, and is seldom needed
+
+        seal_descriptors()
+        return spawn_in(folder, arguments, environment, descriptors, SIGNALS)
+    actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in descriptors]
+    if _closes_the_rest is not None:
+        actions.append((_closes_the_rest, lowest))
+    else:
+        seal_descriptors()
+    return os.posix_spawn(
+        arguments[0], arguments, environment, file_actions=actions, setsid=True, setsigdef=SIGNALS, setsigmask=()
+    )
+
+
+def seal_descriptors() -> None:
+    """Makes every descriptor but the standard ones close-on-exec.
+
+    Python opens its own so, but awslambdaric's HTTP client (libcurl) does not: a child would hold its connection to the Runtime API. That
+    connection is made after init and made anew when it breaks, so once at init is not enough.
+    """
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib costs a cold start
+        if len(name) > 1 or name > "2":
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                pass  # the one that listed the folder

@@ -1,0 +1,95 @@
+"""What an ending means, whatever the codec: the reply of a child that succeeded, or the error of one that did not."""
+
+from __future__ import annotations
+
+import orjson
+
+from shim.errors import (
+    ERROR_NAME,
+    DeadlineExceeded,
+    ExitError,
+    OutputTooLarge,
+    ReportedError,
+    ShimError,
+    SignalError,
+    named,
+)
+from shim.outcome import Ended, Exited, NotStarted, Overflowed, Signaled, Stopped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shim.errors import Facts
+    from shim.outcome import Outcome
+
+
+def success(outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str]) -> Ended:
+    """The outcome itself, if the child succeeded.
+
+    Raises:
+        ShimError: the one error that tells how it failed.
+    """
+    match outcome:
+        case Exited(code=0):
+            return outcome
+        case Exited():
+            if exit_codes.get(outcome.code) == "ok":
+                return outcome
+            raise exit_error(outcome, executable=executable, name=exit_codes.get(outcome.code))
+        case Signaled():
+            raise SignalError(signal=outcome.signal, core_dumped=outcome.core_dumped, **facts(outcome, executable))
+        case Stopped():
+            raise DeadlineExceeded(signal=outcome.signal, **facts(outcome, executable))
+        case Overflowed():
+            raise OutputTooLarge(size=outcome.size, limit=outcome.limit, encoded=False, **facts(outcome, executable))
+        case NotStarted(error=None):
+            raise DeadlineExceeded(executable=executable, signal=None, duration=None, stderr_tail="")
+        case NotStarted():
+            raise outcome.error  # type: ignore[misc]  # it is not None here: the case above
+
+
+def facts(outcome: Ended, executable: str) -> Facts:
+    """What every error of a child that was started says."""
+    return {"executable": executable, "duration": outcome.duration, "stderr_tail": outcome.stderr_tail}
+
+
+def exit_error(outcome: Exited, *, executable: str, name: str | None) -> ShimError:
+    """The error for an exit code that is no success. A name that the settings give to the code goes before the child's own."""
+    report = reported(outcome.reply)
+    common = facts(outcome, executable)
+    if name is not None:
+        message = report["errorMessage"] if report else ""
+        error: ShimError = named(ExitError, name)(exit_code=outcome.code, reported=message, **common)
+    elif report:
+        error = named(ReportedError, report["errorType"])(
+            report["errorMessage"], exit_code=outcome.code, stack_trace=report.get("stackTrace", ()), **common
+        )
+    else:
+        error = ExitError(exit_code=outcome.code, **common)
+    return error
+
+
+def reported(reply: bytes | bytearray) -> dict[str, str] | None:
+    """The error that a failed child wrote as its reply, or None where the reply is anything else.
+
+    Nothing but `errorType`, `errorMessage` and `stackTrace` may be in it, as in the error that Lambda's own runtimes post.
+    """
+    if b'"errorType"' not in reply:
+        return None
+    try:
+        report = orjson.loads(reply)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(report, dict) or not {"errorType", "errorMessage"} <= report.keys() <= {
+        "errorType",
+        "errorMessage",
+        "stackTrace",
+    }:
+        return None
+    name, message, trace = report["errorType"], report["errorMessage"], report.get("stackTrace", [])
+    if not isinstance(name, str) or not ERROR_NAME.fullmatch(name) or not isinstance(message, str):
+        return None
+    if not isinstance(trace, list) or not all(isinstance(line, str) for line in trace):
+        return None
+    return report

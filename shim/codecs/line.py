@@ -1,0 +1,334 @@
+"""The codec `line`: one JSON line in, a reply in JSON, text or bytes out, and no value altered on the way.
+
+orjson does the work. Where it would alter a value silently or can't hold it, a cheap test of the bytes finds that out and the standard
+library's json, which is slower and exact, takes over:
+- out, orjson writes NaN and infinity as null, and refuses lone surrogates, integers beyond 64 bits and more than 254 levels;
+- in, orjson turns integers beyond 64 bits into floats.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from base64 import b64encode
+
+import orjson
+
+from shim.codecs.ending import facts, success
+from shim.errors import EventInvalid, OutputInvalid, OutputTooLarge, ReplyMissing
+from shim.request import EndOfFile, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from shim.invocation import Invocation
+    from shim.outcome import Ended, Outcome
+    from shim.settings import Settings
+
+PROTOCOL = 1
+"""The version of the line, which it carries as `"shim": 1`. Its JSON Schema is beside this file: line.schema.json."""
+
+LAMBDA_LIMIT = 6 * 1024 * 1024 + 100
+"""Bytes of an encoded answer that Lambda takes (the Runtime API's MaxPayloadSize)."""
+
+WIDEST = 6
+"""How many bytes of encoded answer one byte of a reply can become at most: a control character in a text becomes \\u0001."""
+
+DEEP = 250
+"""Brackets from which on it is worth looking whether they are too many levels for the host's encoder."""
+
+STRICT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+_DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
+_MANY_DIGITS = b"0" * 19  # 2**63 has 19 digits
+
+
+class LineCodec:
+    """Invocation → Request, and Outcome → value (`decode`) or the bytes of that value (`judge`).
+
+    Args:
+        settings: what is asked for.
+        executable: its path; the child's own name for itself.
+        environment: what the child gets, without what changes from one invocation to the next.
+        escapes: whether the host encodes a result as ASCII, with every other character escaped.
+    """
+
+    def __init__(
+        self, settings: Settings, *, executable: str, environment: Mapping[bytes, bytes], escapes: bool
+    ) -> None:
+        self._name = settings.executable
+        self._arguments = [executable, *settings.args]
+        self._environment = environment
+        self._escapes = escapes
+        self._camel = settings.context_keys == "camel"
+        self._output = settings.output
+        self._limit = settings.max_output_bytes
+        self._exit_codes = settings.exit_codes
+
+    def encode(self, invocation: Invocation, count: int) -> Request:
+        """The line `{"event": …, "context": …, "shim": 1}` and what else the child is told.
+
+        Raises:
+            EventInvalid: the event holds what JSON can't hold, or is bytes that are not JSON.
+        """
+        context = invocation.describe(camel=self._camel, count=count)
+        environment = self._environment
+        if invocation.trace_id is not None:
+            environment = {**environment, b"_X_AMZN_TRACE_ID": invocation.trace_id.encode("utf-8", "surrogateescape")}
+        return Request(
+            line(invocation.event, context),
+            arguments=self._arguments,
+            environment=environment,
+            framing=EndOfFile(self._limit),
+        )
+
+    def decode(self, outcome: Outcome) -> Any:
+        """The value that the child answered.
+
+        Raises:
+            ShimError: the child failed, or its reply is not what `output` asks for, or is too large for Lambda as the host encodes it.
+        """
+        ended = success(outcome, executable=self._name, exit_codes=self._exit_codes)
+        value, _ = self._value(ended)
+        if len(ended.reply) * WIDEST > LAMBDA_LIMIT or (
+            isinstance(value, (dict, list)) and ended.reply.count(b"[") + ended.reply.count(b"{") > DEEP
+        ):
+            self._hold_against_limit(value, ended)
+        return value
+
+    def judge(self, outcome: Outcome) -> bytes:
+        """The same value as the bytes of its JSON: the reply's own bytes, where it is JSON.
+
+        Raises:
+            ShimError: as `decode`.
+        """
+        ended = success(outcome, executable=self._name, exit_codes=self._exit_codes)
+        value, is_json = self._value(ended)
+        answer = bytes(ended.reply).strip() if is_json else orjson.dumps(value)
+        if len(answer) > LAMBDA_LIMIT:
+            raise self._too_large(len(answer), ended)
+        return answer
+
+    def _value(self, ended: Ended) -> tuple[Any, bool]:
+        """The value that the reply stands for by the rule of `output`, and whether the reply is its JSON."""
+        reply = ended.reply
+        if self._output == "base64":
+            return b64encode(reply).decode(), False
+        if self._output == "text":
+            return self._text(ended), False
+        if not reply.strip(b" \t\r\n"):  # what JSON calls white space
+            if self._output == "json":
+                raise ReplyMissing(**facts(ended, self._name))
+            return (None if not reply else self._text(ended)), False
+        try:
+            return loads(reply), True
+        except Unfit as unfit:
+            if self._output == "json" or not unfit.is_syntax or reply.lstrip(b" \t\r\n")[:1] in (b"{", b"["):
+                raise self._invalid(unfit.reason, unfit.offset, ended) from None
+            return self._text(ended), False
+
+    def _text(self, ended: Ended) -> str:
+        try:
+            return str(ended.reply, "utf-8")
+        except UnicodeDecodeError as error:
+            raise self._invalid(f"not UTF-8 ({error.reason})", error.start, ended) from None
+
+    def _hold_against_limit(self, value: Any, ended: Ended) -> None:
+        try:
+            size = encoded_size(value, escapes=self._escapes)
+        except RecursionError:
+            raise self._invalid("nested too deep to be encoded again", None, ended) from None
+        if size > LAMBDA_LIMIT:
+            raise self._too_large(size, ended)
+
+    def _too_large(self, size: int, ended: Ended) -> OutputTooLarge:
+        return OutputTooLarge(size=size, limit=LAMBDA_LIMIT, encoded=True, **facts(ended, self._name))
+
+    def _invalid(self, reason: str, offset: int | None, ended: Ended) -> OutputInvalid:
+        return OutputInvalid(reason=reason, offset=offset, reply=ended.reply, **facts(ended, self._name))
+
+
+def line(event: object, context: Mapping[str, object]) -> bytes:
+    """The request: one line of JSON with one line feed, at its end.
+
+    An event of bytes is JSON already and goes in as it is, its line feeds made blanks: in valid JSON a raw one can only be white space. An
+    event of values may hold what JSON has: dict with text keys, list, text, number, true, false and null. Besides, a tuple is written as a
+    list, a UUID as its text and a member of an Enum as its value, since orjson does so and no runtime hands them over.
+
+    Raises:
+        EventInvalid: there is no JSON for it.
+    """
+    described = dumps("context", context)
+    message = {"event": event, "context": orjson.Fragment(described), "shim": PROTOCOL}
+    if isinstance(event, (bytes, bytearray)):
+        message["event"] = orjson.Fragment(validated(bytes(event)))
+        return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
+    try:
+        encoded = orjson.dumps(message, option=STRICT | orjson.OPT_APPEND_NEWLINE)
+    except TypeError:
+        message["event"] = orjson.Fragment(dumps_exactly("event", event))
+        return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
+    if encoded.find(b"null", 0, len(encoded) - len(described) - len(b',"shim":1}\n')) >= 0:
+        refuse_what_json_lacks("event", event)
+    return encoded
+
+
+def dumps(place: str, value: object) -> bytes:
+    """The value as JSON; `place` is its name in errors.
+
+    Raises:
+        EventInvalid: there is no JSON for it.
+    """
+    try:
+        encoded = orjson.dumps(value, option=STRICT)
+    except TypeError:
+        return dumps_exactly(place, value)
+    if b"null" in encoded:  # None, or what orjson makes of NaN
+        refuse_what_json_lacks(place, value)
+    return encoded
+
+
+def dumps_exactly(place: str, value: object) -> bytes:
+    """As `dumps`, with the standard library, which has lone surrogates (escaped), integers of any size and about 900 levels."""
+    refuse_what_json_lacks(place, value)
+    try:
+        return json.dumps(value, separators=(",", ":")).encode()
+    except RecursionError:
+        raise EventInvalid(f"the {place} is nested too deep to be written as JSON") from None
+    except ValueError as error:  # int has 4,300 digits at most (sys.set_int_max_str_digits)
+        raise EventInvalid(f"the {place} holds a number that can't be written as JSON: {error}") from None
+
+
+def validated(event: bytes) -> bytes:
+    """The bytes of an event with blanks for line feeds, if they are one JSON value.
+
+    Raises:
+        EventInvalid: they are not. Unchecked, bytes could close the event and forge a context.
+    """
+    try:
+        orjson.loads(event)
+    except orjson.JSONDecodeError:
+        try:
+            loads_exactly(event)
+        except Unfit as unfit:
+            if unfit.is_syntax:
+                where = "" if unfit.offset is None else f" at byte {unfit.offset}"
+                raise EventInvalid(f"the event is bytes that are not valid JSON: {unfit.reason}{where}") from None
+    return event.replace(b"\n", b" ")
+
+
+def refuse_what_json_lacks(place: str, value: object) -> None:
+    """Looks at every value inside, since orjson is faster but not strict.
+
+    Raises:
+        EventInvalid: a number is NaN or infinite, a key is no text, or a value is of a type that JSON does not have. Says where.
+    """
+    waiting = [(place, value)]
+    while waiting:
+        place, value = waiting.pop()
+        kind = type(value)
+        if kind is float:
+            if not math.isfinite(value):  # type: ignore[arg-type]  # it is a float
+                raise EventInvalid(f"{place} is {value}, which JSON does not have")
+        elif kind is dict:
+            for key, item in value.items():  # type: ignore[attr-defined]  # it is a dict
+                if type(key) is not str:
+                    raise EventInvalid(f"{place} has the key {key!r}, and JSON has only texts for keys")
+                waiting.append((f"{place}.{key}", item))
+        elif kind is list or kind is tuple:
+            waiting.extend((f"{place}[{index}]", item) for index, item in enumerate(value))  # type: ignore[arg-type]  # it is one
+        elif value is not None and kind is not str and kind is not bool and kind is not int:
+            raise EventInvalid(f"{place} is a {kind.__name__}, which JSON does not have")
+
+
+class Unfit(ValueError):
+    """A reply that gives no value. `is_syntax`: it is no JSON at all; else it is JSON that a result can't hold."""
+
+    def __init__(self, reason: str, *, offset: int | None = None, is_syntax: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.offset = offset
+        self.is_syntax = is_syntax
+
+
+def loads(reply: bytes | bytearray) -> Any:
+    """The one JSON value that the bytes are, every digit of its integers kept.
+
+    Raises:
+        Unfit: they are not one, or it can't be a result.
+    """
+    if _MANY_DIGITS in reply.translate(_DIGITS):
+        return loads_exactly(reply)
+    try:
+        return orjson.loads(reply)
+    except orjson.JSONDecodeError:
+        return loads_exactly(reply)
+
+
+def loads_exactly(reply: bytes | bytearray) -> Any:
+    """As `loads`, with the standard library, which has integers of any size and says what it does not take."""
+    try:
+        text = str(reply, "utf-8")
+    except UnicodeDecodeError as error:
+        raise Unfit(f"not UTF-8 ({error.reason})", offset=error.start, is_syntax=True) from None
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        offset = len(text[: error.pos].encode())
+        raise Unfit(f"not one JSON value ({error.msg})", offset=offset, is_syntax=True) from None
+    except RecursionError:
+        raise Unfit("nested too deep") from None
+    except Unfit:
+        raise
+    except ValueError:  # int() takes 4,300 digits at most (sys.set_int_max_str_digits)
+        raise Unfit("an integer with more digits than Python takes") from None
+    surrogate = _lone_surrogate(value, text)
+    if surrogate is not None:
+        raise Unfit("a lone surrogate, which is half a character", offset=surrogate)
+    return value
+
+
+_LONE = re.compile(
+    r"\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}", re.IGNORECASE
+)
+
+
+def _lone_surrogate(value: object, text: str) -> int | None:
+    r"""Where in the text an escape like \ud800 gave half a character, or None. Only an escape can: the text itself is UTF-8."""
+    escape = _LONE.search(text)
+    if escape is None:
+        return None
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return len(text[: escape.start()].encode())
+    except RecursionError:
+        raise Unfit("nested too deep") from None
+    return None  # a backslash that is escaped itself
+
+
+def _refuse_constant(name: str) -> object:
+    raise Unfit(f"not JSON ({name} is no JSON value)", is_syntax=True)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise Unfit(f"a number too large for a float ({digits[:30]})")
+    return number
+
+
+def encoded_size(value: Any, *, escapes: bool) -> int:
+    """The bytes of a result as awslambdaric encodes it: simplejson with ", " and ": ", in ASCII or not (lambda_runtime_marshaller.py).
+
+    Raises:
+        RecursionError: it is nested too deep for that.
+    """
+    if type(value) is str and (value.isascii() or not escapes):
+        # orjson writes a text as simplejson does, but for DEL, which is escaped where every other character is.
+        return len(orjson.dumps(value)) + (5 * value.count("\x7f") if escapes else 0)
+    encoded = json.dumps(value, ensure_ascii=escapes)
+    return len(encoded) if escapes else len(encoded.encode())

@@ -1,0 +1,227 @@
+"""Every way in which an invocation can fail.
+
+The names of these classes are wire names: awslambdaric sends `type(error).__name__` as Lambda's `errorType` and `str(error)` as its
+`errorMessage`, and Step Functions match on the first. Each error makes its own sentence from its data, and carries the data as attributes.
+This file imports nothing of the machine (no os, subprocess, socket, select, time, threading).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypedDict, Unpack
+
+    class Facts(TypedDict):
+        """What an error of a child that was started carries."""
+
+        executable: str
+        duration: float
+        stderr_tail: str
+
+
+MESSAGE_LIMIT = 65_536
+"""The bytes of one error message. awslambdaric also sends it as a header (Lambda-Runtime-Function-XRay-Error-Cause), which a server may refuse
+from 1 MiB on; JSON can make six bytes of one."""
+
+ERROR_NAME = re.compile(r"(?!States\.)[A-Za-z_][A-Za-z0-9_.]{0,127}")
+"""What may be an errorType: Step Functions keep `States.` for themselves (Amazon States Language, "Error names")."""
+
+
+class ShimError(Exception):
+    """Everything that `shim` raises on purpose."""
+
+
+class SettingsError(ShimError):
+    """The settings have mistakes: all of them, at once.
+
+    Attributes:
+        mistakes: one sentence each.
+    """
+
+    def __init__(self, mistakes: Sequence[str]) -> None:
+        self.mistakes = tuple(mistakes)
+        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
+        super().__init__(shortened(f"the settings have {count}: " + "; ".join(self.mistakes)))
+
+
+class EventInvalid(ShimError):
+    """The event holds something that JSON can't hold, or is bytes that are not valid JSON. No child was started."""
+
+
+class ShimClosed(ShimError):
+    """The Shim was called after `close()`."""
+
+
+class ExecutableError(ShimError):
+    """The executable's doing.
+
+    Attributes:
+        executable: its name, as the message shows it.
+        duration: seconds from its start to its end, or None where it was never started.
+        stderr_tail: the last of its standard error, as text.
+        cure: what to do about it, or "".
+    """
+
+    def __init__(
+        self, happened: str, *, executable: str, cure: str = "", duration: float | None = None, stderr_tail: str = ""
+    ) -> None:
+        self.executable = executable
+        self.duration = duration
+        self.stderr_tail = stderr_tail
+        self.cure = cure
+        message = f"{executable} {happened}"
+        if cure:
+            message += f"; {cure}"
+        if stderr_tail:
+            message += f". Its standard error ends with:\n{stderr_tail}"
+        super().__init__(shortened(message))
+
+
+class ExecutableNotFound(ExecutableError):
+    """There is no such file, or the interpreter that its first line names is missing."""
+
+
+class ExecutableNotRunnable(ExecutableError):
+    """The file is there, but can't be run: no execute bit, a directory, another format or architecture, no resources left."""
+
+
+class ExitError(ExecutableError):
+    """The executable ended with an exit code that is not 0. The names given in `exit_codes` are its subclasses.
+
+    Attributes:
+        exit_code: 1 to 255.
+    """
+
+    def __init__(self, *, exit_code: int, reported: str = "", **facts: Unpack[Facts]) -> None:
+        self.exit_code = exit_code
+        happened = f"ended with exit code {exit_code} after {seconds(facts['duration'])}"
+        if reported:
+            happened += f" and reported: {reported}"
+        super().__init__(happened, **facts)
+
+
+class SignalError(ExecutableError):
+    """The executable was killed by a signal that `shim` did not send.
+
+    Attributes:
+        signal: its name, "SIGSEGV".
+        core_dumped: whether the kernel wrote a core file.
+    """
+
+    def __init__(self, *, signal: str, core_dumped: bool, **facts: Unpack[Facts]) -> None:
+        self.signal = signal
+        self.core_dumped = core_dumped
+        dumped = " (core dumped)" if core_dumped else ""
+        super().__init__(f"was killed by {signal}{dumped} after {seconds(facts['duration'])}", **facts)
+
+
+class DeadlineExceeded(ExecutableError):
+    """The invocation's time was over: the executable was stopped before Lambda would have stopped everything.
+
+    Attributes:
+        signal: the last signal that was sent to stop it, or None where it was not started at all.
+    """
+
+    def __init__(self, *, executable: str, signal: str | None, duration: float | None, stderr_tail: str) -> None:
+        self.signal = signal
+        if duration is None:
+            happened = "was not started, since less than 100 ms of the function's time were left"
+        else:
+            happened = f"had not ended after {seconds(duration)}, when the function's time was nearly over, and was stopped with {signal}"
+        cure = "raise the function's timeout, or find out what the executable waits for"
+        super().__init__(happened, cure=cure, executable=executable, duration=duration, stderr_tail=stderr_tail)
+
+
+class OutputTooLarge(ExecutableError):
+    """The reply was longer than `max_output_bytes`, or is longer than Lambda's limit once it is encoded.
+
+    Attributes:
+        size: bytes read before the executable was stopped, or bytes of the encoded result.
+        limit: bytes that are allowed.
+    """
+
+    def __init__(self, *, size: int, limit: int, encoded: bool, **facts: Unpack[Facts]) -> None:
+        self.size = size
+        self.limit = limit
+        if encoded:
+            happened = f"gave a result of {size} bytes once encoded as JSON, more than the {limit} bytes that Lambda takes"
+            cure = "put the result into S3 and answer with its place"
+        else:
+            happened = f"wrote more than max_output_bytes: {size} bytes were read where {limit} are allowed, and it was stopped"
+            cure = "write less, or raise max_output_bytes"
+        super().__init__(happened, cure=cure, **facts)
+
+
+class OutputInvalid(ExecutableError):
+    """The reply is not what `output` asks for: not JSON, not UTF-8, a lone surrogate, a number or a nesting that no result can hold.
+
+    Attributes:
+        reason: what is wrong.
+        excerpt: the offending bytes and some around them.
+        offset: where they stand in the reply, in bytes, or None where that is not one place.
+    """
+
+    def __init__(
+        self, *, reason: str, reply: bytes | bytearray, offset: int | None, **facts: Unpack[Facts]
+    ) -> None:
+        self.reason = reason
+        self.offset = offset
+        start = max(0, (offset or 0) - 20)
+        self.excerpt = bytes(reply[start : start + 60])
+        where = "" if offset is None else f" at byte {offset}"
+        happened = f"gave a reply that is no valid result: {reason}{where} of {len(reply)}, near {self.excerpt!r}"
+        super().__init__(happened, **facts)
+
+
+class ReplyMissing(ExecutableError):
+    """The executable succeeded and wrote no reply, where `output` asks for one."""
+
+    def __init__(self, **facts: Unpack[Facts]) -> None:
+        happened = f"ended with success after {seconds(facts['duration'])} but wrote no reply, where output=json asks for one JSON value"
+        super().__init__(happened, cure="write a JSON value, or set output to text or auto", **facts)
+
+
+class ReportedError(ExecutableError):
+    """The base of the executable's own errors: it failed, and its output was `{"errorType", "errorMessage"[, "stackTrace"]}`.
+
+    What is raised is a subclass that bears the name in `errorType`; its message is the executable's own.
+
+    Attributes:
+        exit_code: 1 to 255.
+        stack_trace: the lines of `stackTrace`, verbatim.
+    """
+
+    def __init__(
+        self, message: str, *, exit_code: int, stack_trace: Sequence[str], **facts: Unpack[Facts]
+    ) -> None:
+        super().__init__("", **facts)
+        self.exit_code = exit_code
+        self.stack_trace = tuple(stack_trace)
+        self.args = (shortened(message),)
+
+
+@lru_cache(maxsize=64)
+def named(parent: type[ShimError], name: str) -> type[ShimError]:
+    """The subclass of `parent` with that name. The 64 last used are kept, no more: names come from the executable."""
+    return type(name, (parent,), {"__doc__": f"The executable's own {name}.", "__module__": __name__})
+
+
+def seconds(duration: float) -> str:
+    """A duration as a person reads it: `12 ms`, `3.25 s`."""
+    return f"{duration * 1000:.0f} ms" if duration < 1 else f"{duration:.2f} s"
+
+
+def shortened(message: str) -> str:
+    """The message, or its beginning and a word on what was left out, within `MESSAGE_LIMIT` bytes of UTF-8.
+
+    A lone surrogate becomes "?": awslambdaric on Python 3.12 and later can't send one, and dies of it.
+    """
+    encoded = message.encode("utf-8", "replace")
+    if len(encoded) <= MESSAGE_LIMIT:
+        return encoded.decode()
+    note = f" … (cut: the message has {len(encoded)} bytes)"
+    return encoded[: MESSAGE_LIMIT - len(note.encode())].decode("utf-8", "ignore") + note

@@ -1,0 +1,171 @@
+"""One event handled once, and the time it has. Only this file reads Lambda's context object and, on the path of an invocation, the clock."""
+
+from __future__ import annotations
+
+import os
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class LambdaContext(Protocol):
+        """What awslambdaric hands over beside the event, as far as it must be there."""
+
+        def get_remaining_time_in_millis(self) -> int:
+            """Milliseconds until Lambda ends the invocation."""
+
+
+now = time.monotonic
+"""The clock that every deadline is an instant of, in seconds."""
+
+SHORTEST = 0.1
+"""Seconds that must be left for a child to be started at all."""
+
+
+class Deadline:
+    """The instants that an invocation must keep, on the clock `now`; None where there is no deadline.
+
+    `margin` and `grace` are seconds, and are shrunk where little time is left, so that a one-second timeout is not half margin.
+    """
+
+    __slots__ = ("grace", "lambda_at", "stop_at")
+
+    def __init__(self, lambda_at: float | None, *, remaining: float, margin: float, grace: float) -> None:
+        self.lambda_at = lambda_at
+        """When Lambda ends everything: by then the answer must be out."""
+        margin = min(margin, remaining / 4)
+        self.stop_at = None if lambda_at is None else lambda_at - margin
+        """When the child is told to stop."""
+        self.grace = min(grace, margin * 0.4)
+        """Seconds between SIGTERM and SIGKILL."""
+
+    @property
+    def give_up_at(self) -> float:
+        """When we answer even if a killed child still can't be reaped."""
+        return now() + 1 if self.lambda_at is None else (self.lambda_at + (self.stop_at or self.lambda_at)) / 2
+
+
+class Invocation:
+    """One event, its context and its time, as they came.
+
+    Args:
+        event: a JSON value, or bytes that are JSON already.
+        context: Lambda's context object; None means that there is no deadline and that nothing is known.
+    """
+
+    __slots__ = ("context", "event", "lambda_at", "remaining", "trace_id")
+
+    def __init__(self, event: object, context: LambdaContext | None = None) -> None:
+        self.event = event
+        self.context = context
+        self.remaining = float("inf") if context is None else context.get_remaining_time_in_millis() / 1000
+        """Seconds until Lambda ends the invocation, when it began here."""
+        self.lambda_at = None if context is None else now() + self.remaining
+        # awslambdaric sets it before each invocation; a context object does not carry it.
+        self.trace_id = os.environ.get("_X_AMZN_TRACE_ID")
+
+    def deadline(self, *, margin: float, grace: float) -> Deadline:
+        """The instants that follow from the context and these two, in seconds."""
+        return Deadline(self.lambda_at, remaining=self.remaining, margin=margin, grace=grace)
+
+    @property
+    def request_id(self) -> str | None:
+        """Lambda's id of this invocation."""
+        return getattr(self.context, "aws_request_id", None)
+
+    @property
+    def deadline_ms(self) -> int | None:
+        """The instant at which Lambda ends the invocation, in milliseconds since 1970."""
+        if self.context is None:
+            return None
+        exact = getattr(self.context, "_epoch_deadline_time_in_ms", None)  # what awslambdaric keeps, from the header
+        return int(exact) if exact is not None else int((time.time() + self.remaining) * 1000)
+
+    def describe(self, *, camel: bool, count: int) -> dict[str, Any]:
+        """The context as the child sees it: all that awslambdaric's has (lambda_context.py), and what it lacks.
+
+        Args:
+            camel: names as Node.js has them (`awsRequestId`, `memoryLimitInMB`), else as Python has them.
+            count: the how-manieth invocation in this execution environment it is, from 1.
+        """
+        context = self.context
+        w3c = getattr(context, "w3c", None)
+        values = (
+            self.request_id,
+            getattr(context, "log_group_name", None),
+            getattr(context, "log_stream_name", None),
+            getattr(context, "function_name", None),
+            getattr(context, "function_version", None),
+            getattr(context, "invoked_function_arn", None),
+            getattr(context, "memory_limit_in_mb", None),  # a string, there and here
+            getattr(context, "tenant_id", None),
+            _client_context(getattr(context, "client_context", None)),
+            _identity(getattr(context, "identity", None), camel=camel),
+            w3c() if w3c else None,
+            self.trace_id,
+            self.deadline_ms,
+            count == 1,
+            count,
+        )
+        return dict(zip(CAMEL_KEYS if camel else SNAKE_KEYS, values, strict=True))
+
+
+SNAKE_KEYS = (
+    "aws_request_id",
+    "log_group_name",
+    "log_stream_name",
+    "function_name",
+    "function_version",
+    "invoked_function_arn",
+    "memory_limit_in_mb",
+    "tenant_id",
+    "client_context",
+    "identity",
+    "w3c",
+    "trace_id",
+    "deadline_ms",
+    "cold_start",
+    "invocation_count",
+)
+CAMEL_KEYS = (
+    "awsRequestId",
+    "logGroupName",
+    "logStreamName",
+    "functionName",
+    "functionVersion",
+    "invokedFunctionArn",
+    "memoryLimitInMB",  # Node.js spells it so
+    "tenantId",
+    "clientContext",
+    "identity",
+    "w3c",
+    "traceId",
+    "deadlineMs",
+    "coldStart",
+    "invocationCount",
+)
+_CLIENT_FIELDS = ("installation_id", "app_title", "app_version_name", "app_version_code", "app_package_name")
+
+
+def _client_context(client_context: Any) -> dict[str, Any] | None:
+    """Lambda's client context as the caller sent it. Node.js hands the caller's own names on, so they are the same in both spellings."""
+    if client_context is None:
+        return None
+    client = client_context.client
+    return {
+        "client": None if client is None else {name: getattr(client, name, None) for name in _CLIENT_FIELDS},
+        "custom": client_context.custom,
+        "env": client_context.env,
+    }
+
+
+def _identity(identity: Any, *, camel: bool) -> dict[str, Any] | None:
+    """The Cognito identity; None where there is none. awslambdaric always has the object, with empty slots where it knows nothing."""
+    identity_id = getattr(identity, "cognito_identity_id", None)
+    pool_id = getattr(identity, "cognito_identity_pool_id", None)
+    if identity_id is None and pool_id is None:
+        return None
+    if camel:
+        return {"cognitoIdentityId": identity_id, "cognitoIdentityPoolId": pool_id}
+    return {"cognito_identity_id": identity_id, "cognito_identity_pool_id": pool_id}

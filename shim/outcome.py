@@ -1,0 +1,130 @@
+"""What a child did: a closed union of plain values, which a codec turns into a value or an error.
+
+This file imports nothing of the machine. Its classes are plain, since each dataclass costs a cold start a millisecond.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias, TypedDict, Unpack
+
+    class Facts(TypedDict):
+        """What is known of every child that was started."""
+
+        reply: bytes | bytearray
+        duration: float
+        stderr_tail: str
+        usage: Usage
+        swept: int
+
+
+class Usage:
+    """What the child used, as the kernel counted it when it was reaped."""
+
+    __slots__ = ("max_rss", "system", "user")
+
+    def __init__(self, *, user: float, system: float, max_rss: int | None) -> None:
+        self.user = user
+        """Seconds of CPU in user mode."""
+        self.system = system
+        """Seconds of CPU in the kernel."""
+        self.max_rss = max_rss
+        """Peak memory in bytes; None where the kernel's figure may be the handler's own, which a spawned child inherits."""
+
+    def __repr__(self) -> str:
+        return f"Usage(user={self.user}, system={self.system}, max_rss={self.max_rss})"
+
+
+class Ended:
+    """What every child that was started has in common."""
+
+    __slots__ = ("duration", "reply", "stderr_tail", "swept", "usage")
+
+    def __init__(self, **facts: Unpack[Facts]) -> None:
+        self.reply = facts["reply"]
+        """The bytes of its answer, as far as they were read."""
+        self.duration = facts["duration"]
+        """Seconds from its start until it had gone."""
+        self.stderr_tail = facts["stderr_tail"]
+        """The last of its standard error, as text."""
+        self.usage = facts["usage"]
+        self.swept = facts["swept"]
+        """How many processes it left behind, which were killed."""
+
+
+class Exited(Ended):
+    """It ended by itself, with an exit code."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: int, **facts: Unpack[Facts]) -> None:
+        super().__init__(**facts)
+        self.code = code
+
+    def __repr__(self) -> str:
+        return f"<exited with code {self.code} after {self.duration:.3f} s, reply {len(self.reply)} bytes>"
+
+
+class Signaled(Ended):
+    """It was killed by a signal that we did not send."""
+
+    __slots__ = ("core_dumped", "signal")
+
+    def __init__(self, signal: str, *, core_dumped: bool, **facts: Unpack[Facts]) -> None:
+        super().__init__(**facts)
+        self.signal = signal
+        """The signal's name, "SIGSEGV"."""
+        self.core_dumped = core_dumped
+
+    def __repr__(self) -> str:
+        return f"<killed by {self.signal} after {self.duration:.3f} s>"
+
+
+class Stopped(Ended):
+    """Its time was over, and we stopped it."""
+
+    __slots__ = ("signal",)
+
+    def __init__(self, signal: str, **facts: Unpack[Facts]) -> None:
+        super().__init__(**facts)
+        self.signal = signal
+        """The last signal that we sent, "SIGTERM" or "SIGKILL"."""
+
+    def __repr__(self) -> str:
+        return f"<stopped by us with {self.signal} after {self.duration:.3f} s>"
+
+
+class Overflowed(Ended):
+    """It wrote more than may be read, and we stopped it."""
+
+    __slots__ = ("limit", "size")
+
+    def __init__(self, *, size: int, limit: int, **facts: Unpack[Facts]) -> None:
+        super().__init__(**facts)
+        self.size = size
+        """How many bytes were read."""
+        self.limit = limit
+        """How many may be read."""
+
+    def __repr__(self) -> str:
+        return f"<wrote more than {self.limit} bytes, stopped by us after {self.duration:.3f} s>"
+
+
+class NotStarted:
+    """There was no child: the time was over already (`error` is None), or the kernel refused.
+
+    `error` is the refusal as a person reads it, made where the file could still be looked at.
+    """
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception | None) -> None:
+        self.error = error
+
+    def __repr__(self) -> str:
+        return f"<not started: {self.error or 'no time was left'}>"
+
+
+if TYPE_CHECKING:
+    Outcome: TypeAlias = Exited | Signaled | Stopped | Overflowed | NotStarted

@@ -1,0 +1,299 @@
+"""The settings: one name in three spellings, one check for all of them, every mistake reported at once.
+
+`Settings(args=["-x"])`, `SHIM_ARGS='["-x"]'` and `args = ["-x"]` in `shim.toml` mean the same. Only this file reads `SHIM_*` and `shim.toml`.
+A new setting is a line in `SETTINGS`, an annotation in `Settings` and a row in the README.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from shim.errors import ERROR_NAME, SettingsError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, Self
+
+MEBIBYTE = 1024 * 1024
+
+
+class Mistake(ValueError):
+    """What a setting must be, as the end of the sentence "NAME must be …"."""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise Mistake("a text that is not empty and holds no NUL")
+    return value
+
+
+def _arguments(value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        import shlex  # noqa: PLC0415 - only where it is asked for: a cold start is a feature
+
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            raise Mistake(f"a list of texts, or one text that is quoted as for a shell ({error})") from None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and "\0" not in item for item in value):
+        raise Mistake("a list of texts without NUL, or one text that is quoted as for a shell")
+    return tuple(value)
+
+
+def _one_of(*choices: object) -> Callable[[object], Any]:
+    def check(value: object) -> object:
+        if isinstance(value, bool) or value not in choices:
+            raise Mistake(" or ".join(json.dumps(choice) for choice in choices))
+        return value
+
+    return check
+
+
+def _number(low: int, high: int, unit: str) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise Mistake(f"a whole number of {unit} from {low} to {high}")
+        return value
+
+    return check
+
+
+def _exit_codes(value: object) -> dict[int, str]:
+    wanted = 'a map of exit codes from 1 to 255 to "ok" or to an error name ([A-Za-z_][A-Za-z0-9_.]{0,127}, not States.…)'
+    if not isinstance(value, dict):
+        raise Mistake(wanted)
+    codes = {}
+    for code, name in value.items():
+        number = int(code) if isinstance(code, str) and code.isascii() and code.isdecimal() and len(code) < 4 else code
+        if type(number) is not int or not 1 <= number <= 255 or number in codes:
+            raise Mistake(wanted)
+        if not isinstance(name, str) or not ERROR_NAME.fullmatch(name):
+            raise Mistake(wanted)
+        codes[number] = name
+    return codes
+
+
+def _environment(value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise Mistake("a map of names to texts")
+    for name, text in value.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise Mistake(f"a map whose names are not empty and hold neither '=' nor NUL, unlike {name!r}")
+        if not isinstance(text, str) or "\0" in text:
+            raise Mistake(f"a map of names to texts without NUL, unlike the value of {name}")
+        if name == "SHIM_CHILD":
+            raise Mistake("a map without SHIM_CHILD, by which processes that were left behind are found")
+    return dict(value)
+
+
+def _globs(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and item for item in value):
+        raise Mistake('a list of names, in which * and ? stand for any text and any character, like ["AWS_*"]')
+    return tuple(value)
+
+
+class Setting:
+    """One setting: its default, its check, and how the text of an environment variable becomes its value."""
+
+    __slots__ = ("check", "default", "name", "parse")
+
+    def __init__(
+        self, name: str, default: object, check: Callable[[object], object], parse: Callable[[str], object] = str
+    ) -> None:
+        self.name = name
+        self.default = default
+        self.check = check
+        self.parse = parse
+
+
+def _parse_number(text: str) -> object:
+    return int(text) if text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 20 else text
+
+
+def _parse_json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Mistake(f"JSON ({error})") from None
+
+
+def _parse_arguments(text: str) -> object:
+    return _parse_json(text) if text.lstrip().startswith("[") else text
+
+
+_REQUIRED = object()
+
+SETTINGS = (
+    Setting("executable", _REQUIRED, _text),
+    Setting("args", (), _arguments, _parse_arguments),
+    Setting("mode", "oneshot", _one_of("oneshot")),
+    Setting("codec", "line", _one_of("line")),
+    Setting("output", "auto", _one_of("json", "text", "base64", "auto")),
+    Setting("reply_fd", 1, _one_of(1, 3), _parse_number),
+    Setting("context_keys", "snake", _one_of("snake", "camel")),
+    Setting("margin_ms", 500, _number(1, 900_000, "milliseconds"), _parse_number),
+    Setting("grace_ms", 200, _number(0, 900_000, "milliseconds"), _parse_number),
+    Setting("linger_ms", 50, _number(0, 900_000, "milliseconds"), _parse_number),
+    Setting("max_output_bytes", 6 * MEBIBYTE, _number(1, 1024 * MEBIBYTE, "bytes"), _parse_number),
+    Setting("stderr_tail_bytes", 4096, _number(0, 32_768, "bytes"), _parse_number),
+    Setting("exit_codes", {}, _exit_codes, _parse_json),
+    Setting("env", {}, _environment, _parse_json),
+    Setting("env_deny", (), _globs, _parse_json),
+    Setting("cwd", None, _text),
+    Setting("tmp", "shared", _one_of("shared", "fresh")),
+)
+NAMES = tuple(setting.name for setting in SETTINGS)
+
+
+class Settings:
+    """How an executable is run. Frozen; times are in milliseconds and sizes in bytes, as their names say.
+
+    Raises:
+        SettingsError: with every mistake in the keywords.
+    """
+
+    __slots__ = NAMES
+
+    executable: str
+    """A path, relative to LAMBDA_TASK_ROOT; a bare name is also looked up on the child's PATH."""
+    args: tuple[str, ...]
+    mode: str
+    codec: str
+    output: str
+    reply_fd: int
+    context_keys: str
+    margin_ms: int
+    grace_ms: int
+    linger_ms: int
+    max_output_bytes: int
+    stderr_tail_bytes: int
+    exit_codes: dict[int, str]
+    env: dict[str, str]
+    env_deny: tuple[str, ...]
+    cwd: str | None
+    """The child's folder, relative to LAMBDA_TASK_ROOT; None means LAMBDA_TASK_ROOT itself."""
+    tmp: str
+
+    def __init__(self, executable: str | None = None, **settings: Any) -> None:
+        if executable is not None:
+            settings["executable"] = executable
+        self._check({name: (name, value) for name, value in settings.items()}, [])
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, *, folder: str | None = None, **keywords: Any
+    ) -> Self:
+        """The settings from keywords over `SHIM_*` variables over the `shim.toml` in `folder` over defaults.
+
+        Raises:
+            SettingsError: with every mistake in all three.
+        """
+        mistakes: list[str] = []
+        given = _from_file(os.path.join(folder or task_root(environ), "shim.toml"), mistakes)  # noqa: PTH118 - pathlib costs a cold start
+        given |= _from_variables(environ, mistakes)
+        given |= {name: (name, value) for name, value in keywords.items()}
+        settings = cls.__new__(cls)
+        settings._check(given, mistakes, unknown_variables(environ))
+        return settings
+
+    def _check(self, given: dict[str, tuple[str, Any]], mistakes: list[str], unknown: list[str] | None = None) -> None:
+        """Sets every attribute from `given` (name → its spelling there, value), or raises all mistakes at once."""
+        mistakes += [f"{given[name][0]} is no setting{nearest(name)}" for name in given if name not in NAMES]
+        for setting in SETTINGS:
+            spelling, value = given.get(setting.name, (setting.name, setting.default))
+            if value is _REQUIRED:
+                if not any(mistake.startswith("SHIM_EXECUTABLE ") for mistake in mistakes):
+                    mistakes.append("executable is missing: say which file to run, for example SHIM_EXECUTABLE=bin/program")
+                continue
+            if value is not setting.default:
+                try:
+                    value = setting.check(value)  # noqa: PLW2901 - the value, checked
+                except Mistake as mistake:
+                    mistakes.append(f"{spelling} must be {mistake}, not {_shown(value)}")
+                    continue
+            object.__setattr__(self, setting.name, value)
+        if not mistakes and self.grace_ms >= self.margin_ms:
+            mistakes.append(
+                f"grace_ms ({self.grace_ms}) must be less than margin_ms ({self.margin_ms}), the time that it is a part of"
+            )
+        if mistakes:
+            raise SettingsError(mistakes + (unknown or []))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"Settings are frozen: {name} can't be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"Settings are frozen: {name} can't be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Settings):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in NAMES)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        """The call that makes equal settings: what is not default."""
+        changed = (setting.name for setting in SETTINGS if getattr(self, setting.name) != setting.default)
+        return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
+
+
+def task_root(environ: Mapping[str, str] = os.environ) -> str:
+    """The folder of the deployment package: LAMBDA_TASK_ROOT, or the current folder where that is unset."""
+    return environ.get("LAMBDA_TASK_ROOT") or os.getcwd()  # noqa: PTH109 - pathlib costs a cold start
+
+
+def _from_variables(environ: Mapping[str, str], mistakes: list[str]) -> dict[str, tuple[str, Any]]:
+    given = {}
+    for setting in SETTINGS:
+        variable = f"SHIM_{setting.name.upper()}"
+        text = environ.get(variable)
+        if text is not None:
+            try:
+                given[setting.name] = (variable, setting.parse(text))
+            except Mistake as mistake:
+                mistakes.append(f"{variable} must be {mistake}, not {_shown(text)}")
+    return given
+
+
+def _from_file(path: str, mistakes: list[str]) -> dict[str, tuple[str, Any]]:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs a cold start
+            content = file.read()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        mistakes.append(f"shim.toml can't be read: {error.strerror}")
+        return {}
+    import tomllib  # noqa: PLC0415 - only where there is a file
+
+    try:
+        table = tomllib.loads(content.decode())
+    except ValueError as error:
+        mistakes.append(f"shim.toml is not valid TOML: {error}")
+        return {}
+    return {name: (f"{name} in shim.toml", value) for name, value in table.items()}
+
+
+def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """A sentence for each `SHIM_*` variable that names no setting. They are a warning, since a function's variables may be updated before
+    its code. SHIM_CHILD is ours: it is there when a child runs a handler of its own."""
+    known = {f"SHIM_{name.upper()}" for name in NAMES} | {"SHIM_CHILD"}
+    strangers = sorted(name for name in environ if name.startswith("SHIM_") and name not in known)
+    return [f"{name} is no setting{nearest(name.removeprefix('SHIM_').lower(), 'SHIM_')}" for name in strangers]
+
+
+def nearest(name: str, prefix: str = "") -> str:
+    """A word on the setting that was probably meant, or ""."""
+    import difflib  # noqa: PLC0415 - only where a name is wrong
+
+    matches = difflib.get_close_matches(name, NAMES, n=1)
+    return f" (did you mean {prefix}{matches[0].upper() if prefix else matches[0]}?)" if matches else ""
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
