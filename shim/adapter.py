@@ -50,9 +50,9 @@ class Shim:
             ExecutableError: the file can't be run, as far as a look at it tells.
         """
         shim = cls.__new__(cls)
-        shim._set_up(Settings.from_environment(**keywords))
+        shim._set_up(Settings.from_environment(**keywords))  # noqa: SLF001 - our own class
         for warning in unknown_variables():
-            shim._log.note(f"{warning}; it is ignored")
+            shim._log.note(f"{warning}; it is ignored")  # noqa: SLF001 - our own class
         return shim
 
     def __call__(self, event: Any, context: LambdaContext | None = None) -> Any:
@@ -101,7 +101,7 @@ class Shim:
 
     def _set_up(self, settings: Settings) -> None:
         """Everything that is done once, at init: the file is found and looked at, and what children inherit is settled."""
-        root = os.path.abspath(task_root())  # noqa: PTH100 - pathlib costs a cold start
+        root = os.path.abspath(task_root())
         self.settings = settings
         folder = _folder(settings, root)
         environment = child_environment(os.environb, task_root=root, env=settings.env, deny=settings.env_deny)
@@ -126,16 +126,20 @@ def _folder(settings: Settings, root: str) -> str | None:
     """
     mistakes = []
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
-        mistakes.append("SIGCHLD is ignored in this process, and the kernel then throws every exit code away: leave it at its default")
-    folder = os.path.join(root, settings.cwd or "")  # noqa: PTH118 - pathlib costs a cold start
-    same = os.path.realpath(folder) == os.getcwd()  # noqa: PTH109 - likewise
-    if not os.path.isdir(folder):  # noqa: PTH112 - likewise
+        mistakes.append(
+            "SIGCHLD is ignored in this process, and the kernel then throws every exit code away: leave it at its default"
+        )
+    folder = os.path.join(root, settings.cwd or "")
+    same = os.path.realpath(folder) == os.getcwd()
+    if not os.path.isdir(folder):
         mistakes.append(f"cwd must be a folder, which {folder} is not")
     elif not same:
         from shim.children.elsewhere import can_spawn_elsewhere  # noqa: PLC0415 - it needs ctypes, and is seldom needed
 
         if not can_spawn_elsewhere():
-            mistakes.append("cwd must be the current folder, since this system's C library can't start a child in another (glibc can from 2.29 on)")
+            mistakes.append(
+                "cwd must be the current folder, since this system's C library can't start a child in another (glibc can from 2.29 on)"
+            )
     if mistakes:
         raise SettingsError(mistakes)
     return None if same else folder

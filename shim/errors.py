@@ -13,7 +13,9 @@ from functools import lru_cache
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TypedDict, Unpack
+    from typing import Any, TypedDict, TypeVar, Unpack
+
+    E = TypeVar("E", bound="ShimError")
 
     class Facts(TypedDict):
         """What an error of a child that was started carries."""
@@ -148,7 +150,9 @@ class OutputTooLarge(ExecutableError):
         self.size = size
         self.limit = limit
         if encoded:
-            happened = f"gave a result of {size} bytes once encoded as JSON, more than the {limit} bytes that Lambda takes"
+            happened = (
+                f"gave a result of {size} bytes once encoded as JSON, more than the {limit} bytes that Lambda takes"
+            )
             cure = "put the result into S3 and answer with its place"
         else:
             happened = f"wrote more than max_output_bytes: {size} bytes were read where {limit} are allowed, and it was stopped"
@@ -165,9 +169,7 @@ class OutputInvalid(ExecutableError):
         offset: where they stand in the reply, in bytes, or None where that is not one place.
     """
 
-    def __init__(
-        self, *, reason: str, reply: bytes | bytearray, offset: int | None, **facts: Unpack[Facts]
-    ) -> None:
+    def __init__(self, *, reason: str, reply: bytes | bytearray, offset: int | None, **facts: Unpack[Facts]) -> None:
         self.reason = reason
         self.offset = offset
         start = max(0, (offset or 0) - 20)
@@ -195,18 +197,21 @@ class ReportedError(ExecutableError):
         stack_trace: the lines of `stackTrace`, verbatim.
     """
 
-    def __init__(
-        self, message: str, *, exit_code: int, stack_trace: Sequence[str], **facts: Unpack[Facts]
-    ) -> None:
+    def __init__(self, message: str, *, exit_code: int, stack_trace: Sequence[str], **facts: Unpack[Facts]) -> None:
         super().__init__("", **facts)
         self.exit_code = exit_code
         self.stack_trace = tuple(stack_trace)
         self.args = (shortened(message),)
 
 
-@lru_cache(maxsize=64)
-def named(parent: type[ShimError], name: str) -> type[ShimError]:
-    """The subclass of `parent` with that name. The 64 last used are kept, no more: names come from the executable."""
+def named(parent: type[E], name: str) -> type[E]:
+    """The subclass of `parent` with that name, which is an error name (`ERROR_NAME`)."""
+    subclass: type[E] = _subclass(parent, name)  # type: ignore[arg-type] # mypy takes a class to be not Hashable here
+    return subclass
+
+
+@lru_cache(maxsize=64)  # the names come from the executable, and must not pile up
+def _subclass(parent: type, name: str) -> Any:
     return type(name, (parent,), {"__doc__": f"The executable's own {name}.", "__module__": __name__})
 
 

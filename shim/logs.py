@@ -62,7 +62,9 @@ class Log:
         with _turn:
             while (self._pending or self._dropped) and self._poll.poll(0):
                 if not self._pending:
-                    self._pending += b"shim: the log took no more: %d bytes of standard error were dropped\n" % self._dropped
+                    self._pending += (
+                        b"shim: the log took no more: %d bytes of standard error were dropped\n" % self._dropped
+                    )
                     self._dropped = 0
                 length = len(self._pending)
                 if length > PIPE_BUF:  # whole lines where possible, so that those of several children do not mix

@@ -61,7 +61,9 @@ def _number(low: int, high: int, unit: str) -> Callable[[object], int]:
 
 
 def _exit_codes(value: object) -> dict[int, str]:
-    wanted = 'a map of exit codes from 1 to 255 to "ok" or to an error name ([A-Za-z_][A-Za-z0-9_.]{0,127}, not States.…)'
+    wanted = (
+        'a map of exit codes from 1 to 255 to "ok" or to an error name ([A-Za-z_][A-Za-z0-9_.]{0,127}, not States.…)'
+    )
     if not isinstance(value, dict):
         raise Mistake(wanted)
     codes = {}
@@ -191,11 +193,11 @@ class Settings:
             SettingsError: with every mistake in all three.
         """
         mistakes: list[str] = []
-        given = _from_file(os.path.join(folder or task_root(environ), "shim.toml"), mistakes)  # noqa: PTH118 - pathlib costs a cold start
+        given = _from_file(os.path.join(folder or task_root(environ), "shim.toml"), mistakes)
         given |= _from_variables(environ, mistakes)
         given |= {name: (name, value) for name, value in keywords.items()}
         settings = cls.__new__(cls)
-        settings._check(given, mistakes, unknown_variables(environ))
+        settings._check(given, mistakes, unknown_variables(environ))  # noqa: SLF001 - our own class
         return settings
 
     def _check(self, given: dict[str, tuple[str, Any]], mistakes: list[str], unknown: list[str] | None = None) -> None:
@@ -205,11 +207,13 @@ class Settings:
             spelling, value = given.get(setting.name, (setting.name, setting.default))
             if value is _REQUIRED:
                 if not any(mistake.startswith("SHIM_EXECUTABLE ") for mistake in mistakes):
-                    mistakes.append("executable is missing: say which file to run, for example SHIM_EXECUTABLE=bin/program")
+                    mistakes.append(
+                        "executable is missing: say which file to run, for example SHIM_EXECUTABLE=bin/program"
+                    )
                 continue
             if value is not setting.default:
                 try:
-                    value = setting.check(value)  # noqa: PLW2901 - the value, checked
+                    value = setting.check(value)
                 except Mistake as mistake:
                     mistakes.append(f"{spelling} must be {mistake}, not {_shown(value)}")
                     continue
@@ -243,7 +247,7 @@ class Settings:
 
 def task_root(environ: Mapping[str, str] = os.environ) -> str:
     """The folder of the deployment package: LAMBDA_TASK_ROOT, or the current folder where that is unset."""
-    return environ.get("LAMBDA_TASK_ROOT") or os.getcwd()  # noqa: PTH109 - pathlib costs a cold start
+    return environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
 
 
 def _from_variables(environ: Mapping[str, str], mistakes: list[str]) -> dict[str, tuple[str, Any]]:
@@ -261,7 +265,7 @@ def _from_variables(environ: Mapping[str, str], mistakes: list[str]) -> dict[str
 
 def _from_file(path: str, mistakes: list[str]) -> dict[str, tuple[str, Any]]:
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - pathlib costs a cold start
+        with open(path, "rb") as file:
             content = file.read()
     except FileNotFoundError:
         return {}
@@ -279,8 +283,10 @@ def _from_file(path: str, mistakes: list[str]) -> dict[str, tuple[str, Any]]:
 
 
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
-    """A sentence for each `SHIM_*` variable that names no setting. They are a warning, since a function's variables may be updated before
-    its code. SHIM_CHILD is ours: it is there when a child runs a handler of its own."""
+    """A sentence for each `SHIM_*` variable that names no setting.
+
+    They are a warning, since a function's variables may be updated before its code. SHIM_CHILD is ours: a child may run a handler itself.
+    """
     known = {f"SHIM_{name.upper()}" for name in NAMES} | {"SHIM_CHILD"}
     strangers = sorted(name for name in environ if name.startswith("SHIM_") and name not in known)
     return [f"{name} is no setting{nearest(name.removeprefix('SHIM_').lower(), 'SHIM_')}" for name in strangers]

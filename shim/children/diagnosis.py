@@ -19,9 +19,9 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
     Raises:
         ExecutableNotFound: it is nowhere; says where it was looked for.
     """
-    at_root = os.path.join(task_root, executable)  # noqa: PTH118 - pathlib costs a cold start
-    if os.path.exists(at_root):  # noqa: PTH110 - likewise
-        return os.path.abspath(at_root)  # noqa: PTH100 - likewise
+    at_root = os.path.join(task_root, executable)
+    if os.path.exists(at_root):
+        return os.path.abspath(at_root)
     if "/" in executable:
         raise ExecutableNotFound(
             f"was not found: there is no {at_root}",
@@ -30,9 +30,9 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
         )
     folders = [folder for folder in path.split(":") if folder]
     for folder in folders:
-        candidate = os.path.join(folder, executable)  # noqa: PTH118 - likewise
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):  # noqa: PTH113 - likewise
-            return os.path.abspath(candidate)  # noqa: PTH100 - likewise
+        candidate = os.path.join(folder, executable)
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
+            return os.path.abspath(candidate)
     raise ExecutableNotFound(
         f"was not found in {task_root}, nor on the child's PATH ({', '.join(folders)})",
         executable=executable,
@@ -43,13 +43,15 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
 def examine(path: str, *, executable: str) -> ExecutableError | None:
     """What will keep that file from being run, as far as a look at it tells; None where nothing is seen."""
     try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - pathlib costs a cold start
+        mode = os.stat(path).st_mode
     except FileNotFoundError:
         return ExecutableNotFound(f"was not found: there is no {path}", executable=executable, cure="package the file")
     except OSError as error:
         return ExecutableNotRunnable(f"can't be looked at: {error.strerror} ({path})", executable=executable)
     if stat.S_ISDIR(mode):
-        return ExecutableNotRunnable("is a folder, not a file", executable=executable, cure="set executable to a file in it")
+        return ExecutableNotRunnable(
+            "is a folder, not a file", executable=executable, cure="set executable to a file in it"
+        )
     if not os.access(path, os.X_OK):
         return ExecutableNotRunnable(
             f"has no execute bit for us (its mode is {stat.filemode(mode)})",
@@ -92,17 +94,19 @@ def explain(refusal: OSError, path: str, *, executable: str, environment: Mappin
 def _examine_interpreter(path: str, executable: str) -> ExecutableError | None:
     """Whether the interpreter in a script's first line is there."""
     try:
-        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib costs a cold start
+        with open(path, "rb", buffering=0) as file:
             line = (file.read(256) or b"").partition(b"\n")[0]
     except OSError:
         return None  # it may be run without being read
     if not line.startswith(b"#!"):
         return None
     interpreter = os.fsdecode(line[2:].strip(b" \t").split(b" ")[0].split(b"\t")[0])
-    if interpreter and not os.path.exists(interpreter):  # noqa: PTH110 - pathlib costs a cold start
+    if interpreter and not os.path.exists(interpreter):
         return ExecutableNotFound(
             f"is a script whose interpreter is missing: there is no {interpreter!r}",
             executable=executable,
-            cure="write its lines with LF ends, not CR LF" if interpreter.endswith("\r") else "package the interpreter, or name another in its first line",
+            cure="write its lines with LF ends, not CR LF"
+            if interpreter.endswith("\r")
+            else "package the interpreter, or name another in its first line",
         )
     return None

@@ -50,8 +50,8 @@ def child_environment(
     environment[b"LD_LIBRARY_PATH"] = _path(
         root + b"/lib", root, *(folder for folder in libraries if folder != RUNTIME_LIBRARIES), *last
     )
-    if not os.path.isdir(environment.get(b"HOME") or b"/nonexistent"):  # noqa: PTH112 - on Lambda HOME names a folder that is not there
-        environment[b"HOME"] = b"/tmp"  # noqa: S108 - the one folder that a function can write to
+    if not os.path.isdir(environment.get(b"HOME") or b"/nonexistent"):
+        environment[b"HOME"] = b"/tmp"  # the one folder that a function can write to
     environment.update({os.fsencode(name): os.fsencode(value) for name, value in env.items()})
     return environment
 

@@ -14,8 +14,10 @@ from shim.outcome import Exited, NotStarted, Overflowed, Signaled, Stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shim.invocation import Deadline
-    from shim.outcome import Facts, Outcome, Usage
+    from shim.outcome import Facts, Outcome
     from shim.request import Request
     from shim.settings import Settings
 
@@ -52,7 +54,7 @@ class OneShot:
                 return self._run(request, environment, deadline)
         return self._run(request, request.environment, deadline)
 
-    def _run(self, request: Request, environment: dict[bytes, bytes], deadline: Deadline) -> Outcome:
+    def _run(self, request: Request, environment: Mapping[bytes, bytes], deadline: Deadline) -> Outcome:
         stderr = StandardError(self._log.add, self._tail_bytes)
         try:
             child = Child(
@@ -106,8 +108,6 @@ class OneShot:
 
     def _linger_for(self, child: Child, deadline: Deadline) -> None:
         """Waits a little where the child has gone and somebody still holds its pipes: output of `exec > >(sed …)` comes after the exit."""
-        if not child.pipes_open:
-            return
         until = now() + self._linger
         if deadline.stop_at is not None:
             until = min(until, deadline.stop_at)

@@ -53,7 +53,7 @@ class Child:
     `attend` is one turn of the poll; `gone` says that the process has ended, and it stays a zombie until `end`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a child is spawned with all of it at once
         self,
         arguments: list[str],
         environment: Mapping[bytes, bytes],
@@ -99,7 +99,9 @@ class Child:
             self.pid = _spawn(
                 arguments,
                 {**environment, sweep.MARK: self.mark},  # last: the end of the environment is what survives longest
-                [(stdin, 0), (reply, 1), (error, 2)] if reply_fd == 1 else [(stdin, 0), (error, 1), (error, 2), (reply, 3)],
+                [(stdin, 0), (reply, 1), (error, 2)]
+                if reply_fd == 1
+                else [(stdin, 0), (error, 1), (error, 2), (reply, 3)],
                 folder,
             )
         except BaseException:
@@ -125,7 +127,9 @@ class Child:
 
     def send(self, request: bytes) -> None:
         """Begins to write the request; `attend` goes on with it, and closes the child's standard input after it."""
-        if len(request) > select.PIPE_BUF:  # an empty pipe takes less at once without blocking, however few pages it was given
+        if (
+            len(request) > select.PIPE_BUF
+        ):  # an empty pipe takes less at once without blocking, however few pages it was given
             os.set_blocking(self._stdin, False)
             if len(request) > PIPE_SIZE:
                 _enlarge(self._stdin)
@@ -355,7 +359,7 @@ def seal_descriptors() -> None:
     Python opens its own so, but awslambdaric's HTTP client (libcurl) does not: a child would hold its connection to the Runtime API. That
     connection is made after init and made anew when it breaks, so once at init is not enough.
     """
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib costs a cold start
+    for name in os.listdir("/proc/self/fd"):
         if len(name) > 1 or name > "2":
             try:
                 os.set_inheritable(int(name), False)

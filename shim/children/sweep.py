@@ -77,7 +77,7 @@ def last_pid() -> int:
     global _loadavg, _highest  # noqa: PLW0603 - opened once in a process and kept: opening it costs more than reading it
     if _loadavg is None:
         _loadavg = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
-        with open("/proc/sys/kernel/pid_max", "rb") as file:  # noqa: PTH123 - pathlib costs a cold start
+        with open("/proc/sys/kernel/pid_max", "rb") as file:
             _highest = int(file.read())
     return int(os.pread(_loadavg, 128, 0).rpartition(b" ")[2])
 
@@ -108,7 +108,7 @@ def _born_since(child: int) -> Iterator[int]:
     if 0 <= last - child <= FEW:
         yield from range(child + 1, last + 1)
         return
-    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs a cold start
+    for name in os.listdir("/proc"):
         if name.isdecimal():
             pid = int(name)
             if child < pid <= last or (last < child and (pid > child or pid <= last)):
@@ -118,7 +118,7 @@ def _born_since(child: int) -> Iterator[int]:
 def _look(pid: int) -> tuple[bytes, int, int, int] | None:
     """State, parent, group and session of a process; None where there is none."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 - pathlib costs a cold start
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             # "pid (name) state ppid pgrp session …", and the name may hold anything: proc(5)
             state, parent, group, session = file.read(1024).rpartition(b")")[2].split(maxsplit=4)[:4]
     except (OSError, ValueError):
@@ -126,9 +126,7 @@ def _look(pid: int) -> tuple[bytes, int, int, int] | None:
     return state, int(parent), int(group), int(session)
 
 
-def _is_of(
-    look: tuple[bytes, int, int, int] | None, pid: int, child: int, mark: bytes, orphans_of: int | None
-) -> bool:
+def _is_of(look: tuple[bytes, int, int, int] | None, pid: int, child: int, mark: bytes, orphans_of: int | None) -> bool:
     """Whether that process lives and is the child's."""
     if look is None:
         return False
@@ -138,7 +136,7 @@ def _is_of(
     if child in (session, group) or parent == orphans_of:
         return True
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:  # noqa: PTH123 - pathlib costs a cold start
+        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
             return mark in (file.readall() or b"")
     except OSError:  # gone, or another user's
         return False

@@ -26,13 +26,13 @@ def fresh_tmp(environment: Mapping[bytes, bytes], log: Log) -> Iterator[dict[byt
             log.note(f"{folder} could not be removed")
 
 
-def _make_writable_and_retry(remove: object, path: str, _: object) -> None:
+def _make_writable_and_retry(_remove: object, path: str, _error: object) -> None:
     """The child may have taken our right to remove what is in a folder of its own."""
     with contextlib.suppress(OSError):
-        for folder in (os.path.dirname(path), path):  # noqa: PTH120 - as shutil hands them over
-            if os.path.isdir(folder) and not os.path.islink(folder):  # noqa: PTH112, PTH114 - likewise
-                os.chmod(folder, 0o700)  # noqa: PTH101 - likewise
-        if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114 - likewise
+        for folder in (os.path.dirname(path), path):
+            if os.path.isdir(folder) and not os.path.islink(folder):
+                os.chmod(folder, 0o700)
+        if os.path.isdir(path) and not os.path.islink(path):
             shutil.rmtree(path, ignore_errors=True)
         else:
-            os.unlink(path)  # noqa: PTH108 - likewise
+            os.unlink(path)

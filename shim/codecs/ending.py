@@ -10,7 +10,6 @@ from shim.errors import (
     ExitError,
     OutputTooLarge,
     ReportedError,
-    ShimError,
     SignalError,
     named,
 )
@@ -19,8 +18,9 @@ from shim.outcome import Ended, Exited, NotStarted, Overflowed, Signaled, Stoppe
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
-    from shim.errors import Facts
+    from shim.errors import Facts, ShimError
     from shim.outcome import Outcome
 
 
@@ -46,7 +46,7 @@ def success(outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str])
         case NotStarted(error=None):
             raise DeadlineExceeded(executable=executable, signal=None, duration=None, stderr_tail="")
         case NotStarted():
-            raise outcome.error  # type: ignore[misc]  # it is not None here: the case above
+            raise outcome.error  # type: ignore[misc] # it is not None: that is the case above
 
 
 def facts(outcome: Ended, executable: str) -> Facts:
@@ -60,17 +60,15 @@ def exit_error(outcome: Exited, *, executable: str, name: str | None) -> ShimErr
     common = facts(outcome, executable)
     if name is not None:
         message = report["errorMessage"] if report else ""
-        error: ShimError = named(ExitError, name)(exit_code=outcome.code, reported=message, **common)
-    elif report:
-        error = named(ReportedError, report["errorType"])(
-            report["errorMessage"], exit_code=outcome.code, stack_trace=report.get("stackTrace", ()), **common
-        )
-    else:
-        error = ExitError(exit_code=outcome.code, **common)
-    return error
+        return named(ExitError, name)(exit_code=outcome.code, reported=message, **common)
+    if report is None:
+        return ExitError(exit_code=outcome.code, **common)
+    return named(ReportedError, report["errorType"])(
+        report["errorMessage"], exit_code=outcome.code, stack_trace=report.get("stackTrace", ()), **common
+    )
 
 
-def reported(reply: bytes | bytearray) -> dict[str, str] | None:
+def reported(reply: bytes | bytearray) -> dict[str, Any] | None:
     """The error that a failed child wrote as its reply, or None where the reply is anything else.
 
     Nothing but `errorType`, `errorMessage` and `stackTrace` may be in it, as in the error that Lambda's own runtimes post.

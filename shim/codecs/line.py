@@ -220,27 +220,27 @@ def validated(event: bytes) -> bytes:
     return event.replace(b"\n", b" ")
 
 
-def refuse_what_json_lacks(place: str, value: object) -> None:
+def refuse_what_json_lacks(place: str, value: Any) -> None:
     """Looks at every value inside, since orjson is faster but not strict.
 
     Raises:
         EventInvalid: a number is NaN or infinite, a key is no text, or a value is of a type that JSON does not have. Says where.
     """
-    waiting = [(place, value)]
+    waiting: list[tuple[str, Any]] = [(place, value)]
     while waiting:
         place, value = waiting.pop()
-        kind = type(value)
+        kind: type = type(value)
         if kind is float:
-            if not math.isfinite(value):  # type: ignore[arg-type]  # it is a float
+            if not math.isfinite(value):
                 raise EventInvalid(f"{place} is {value}, which JSON does not have")
         elif kind is dict:
-            for key, item in value.items():  # type: ignore[attr-defined]  # it is a dict
+            for key, item in value.items():
                 if type(key) is not str:
                     raise EventInvalid(f"{place} has the key {key!r}, and JSON has only texts for keys")
                 waiting.append((f"{place}.{key}", item))
         elif kind is list or kind is tuple:
-            waiting.extend((f"{place}[{index}]", item) for index, item in enumerate(value))  # type: ignore[arg-type]  # it is one
-        elif value is not None and kind is not str and kind is not bool and kind is not int:
+            waiting.extend((f"{place}[{index}]", item) for index, item in enumerate(value))
+        elif kind not in (str, int, bool, type(None)):
             raise EventInvalid(f"{place} is a {kind.__name__}, which JSON does not have")
 
 
