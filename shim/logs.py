@@ -80,7 +80,11 @@ class Log:
 
         What is left goes out with the next invocation.
         """
-        while self._pending and now() < until and self._poll.poll(patience * 1000):
+        if not self._pending:
+            return
+        poll = select.poll()  # one of its own: a poll object serves one thread at a time
+        poll.register(self._descriptor, select.POLLOUT)
+        while self._pending and now() < until and poll.poll(patience * 1000):
             self.push()
 
 

@@ -78,10 +78,11 @@ class OneShot:
             if stopped is None:
                 self._linger_for(child, deadline)
             status, usage, swept = child.end(alone=self._alone, give_up_at=deadline.give_up_at)
-        except BaseException as error:
-            child.destroy()
-            if isinstance(error, ChildProcessError):
-                raise _stolen(self._name) from error
+        except ChildProcessError as error:
+            child.close()
+            raise _stolen(self._name) from error
+        except BaseException:
+            child.destroy(alone=self._alone)
             raise
         duration = now() - child.started
         if swept:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shim.request import EndOfFile
 
 SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+"""What is set to its default. Not 32 and 33, which are the C library's own: glibc's posix_spawn leaves them ignored."""
 PIPE_SIZE = 65_536
 """What a pipe holds at first (pipe(7)). A request or reply of more gets a larger one."""
 LARGE_PIPE_SIZE = 1024 * 1024
@@ -84,7 +85,8 @@ class Child:
         self.stderr = stderr
         self.log = log
         self.gone = False
-        self.mark = b"%d-%d-%d" % (os.getpid(), next(_serial), int(now() * 1e6))
+        mark = b"%d-%d-%d" % (os.getpid(), next(_serial), int(now() * 1e6))
+        self._mark = b"%s=%s" % (sweep.MARK, mark)
         self._tick = TICK
         self._chunk = PIPE_SIZE
         self._unsent = memoryview(b"")
@@ -98,7 +100,7 @@ class Child:
             self.started = now()
             self.pid = _spawn(
                 arguments,
-                {**environment, sweep.MARK: self.mark},  # last: the end of the environment is what survives longest
+                {**environment, sweep.MARK: mark},  # last: the end of the environment is what survives longest
                 [(stdin, 0), (reply, 1), (error, 2)]
                 if reply_fd == 1
                 else [(stdin, 0), (error, 1), (error, 2), (reply, 3)],
@@ -116,9 +118,13 @@ class Child:
         self._poll = select.poll()
         self._poll.register(self._reply, select.POLLIN)
         self._poll.register(self._stderr, select.POLLIN)
-        self._pidfd = os.pidfd_open(self.pid) if pidfds else None
-        if self._pidfd is not None:
-            self._poll.register(self._pidfd, select.POLLIN)
+        self._pidfd: int | None = None
+        if pidfds:
+            try:
+                self._pidfd = os.pidfd_open(self.pid)
+                self._poll.register(self._pidfd, select.POLLIN)
+            except OSError:
+                pass  # no descriptor is left, or somebody else has reaped it: the ticks tell
 
     @property
     def pipes_open(self) -> bool:
@@ -149,7 +155,8 @@ class Child:
             elif descriptor == self._stderr:
                 self._read_stderr(event)
             elif descriptor == self._stdin:
-                self._write()
+                if self._stdin in self._open:  # it is closed when the child has gone, which the same poll may have told
+                    self._write()
             elif descriptor == self._pidfd:
                 self._has_gone()
             else:
@@ -163,8 +170,8 @@ class Child:
     def stop(self, grace: float, give_up_at: float) -> str:
         """The ladder: SIGTERM to the group, `grace` seconds, SIGKILL. Returns the last signal sent."""
         for number, until in ((signal.SIGTERM, now() + grace), (signal.SIGKILL, give_up_at)):
-            self._signal(number)
-            self._signal(signal.SIGCONT)  # a stopped process takes no signal but SIGKILL
+            sweep.kill_group(self.pid, number)
+            sweep.kill_group(self.pid, signal.SIGCONT)  # a stopped process takes no signal but SIGKILL
             while not self.gone and self.attend(until):
                 pass
             if self.gone:
@@ -172,27 +179,30 @@ class Child:
         return "SIGKILL"
 
     def end(self, *, alone: bool, give_up_at: float) -> tuple[int | None, Usage, int]:
-        """The end of a child that has gone: its group killed, its pipes emptied, its descendants swept, itself reaped.
+        """The end of a child that has gone: its group and other descendants killed, its pipes emptied, itself reaped.
 
         Returns:
             The status as `waitpid` gives it, or None where somebody holds the zombie; what it used; how many processes were swept.
         """
         swept = 0
         if sweep.last_pid() != self.pid:  # something was started since, perhaps by it
-            self._signal(signal.SIGKILL)  # its number can't be a stranger's group while it is a zombie
-            self._drain()
-            swept = sweep.sweep(self.pid, b"%s=%s" % (sweep.MARK, self.mark), alone=alone, until=give_up_at)
-        else:
-            self._drain()
+            swept = sweep.sweep(self.pid, self._mark, alone=alone, until=give_up_at)
+        self._drain()
         status, usage = self._reap(give_up_at)
         self.close()
         return status, usage, swept
 
-    def destroy(self) -> None:
-        """Whatever happened: kills the group, reaps the child, closes everything."""
+    def destroy(self, *, alone: bool) -> None:
+        """Whatever happened: kills the child and what it left behind, reaps it, closes everything."""
         try:
-            self._signal(signal.SIGKILL)
-            self._reap(now() + 1)
+            sweep.kill_group(self.pid)
+            if self._pidfd is not None:
+                poll = select.poll()
+                poll.register(self._pidfd, select.POLLIN)
+                poll.poll(1000)
+            until = now() + 1
+            sweep.sweep(self.pid, self._mark, alone=alone, until=until)
+            self._reap(until)
         finally:
             self.close()
 
@@ -206,13 +216,6 @@ class Child:
             os.close(self._pidfd)
             self._pidfd = None
         sweep.driven.discard(self.pid)
-
-    def _signal(self, number: signal.Signals) -> None:
-        """Signals the child's whole group, which it leads until it is reaped."""
-        try:
-            os.killpg(self.pid, number)
-        except PermissionError:
-            pass  # all of it runs as another user (a setuid program), and can't be stopped by us
 
     def _timeout(self, remaining: float | None) -> float | None:
         """Milliseconds for poll."""

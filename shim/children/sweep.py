@@ -29,13 +29,12 @@ driven: set[int] = set()
 
 _subreaper = False
 _loadavg: int | None = None
-_highest = 0
 
 
-def become_subreaper() -> None:
-    """Makes this process the parent of every orphan among its descendants, so that none is out of reach. Lambda refuses it.
+def set_subreaper(on: bool) -> None:
+    """Makes this process the parent of every orphan among its descendants, so that none is out of reach; or no longer.
 
-    For a process of our own: the command line, a test. In somebody else's, their orphans would be killed.
+    For a process of our own (the command line, a test), since new orphans are taken for a child's. Lambda refuses it.
 
     Raises:
         OSError: the kernel refuses.
@@ -45,9 +44,9 @@ def become_subreaper() -> None:
     global _subreaper  # noqa: PLW0603 - it is a property of the process, and so kept once
     pr_set_child_subreaper = 36  # <linux/prctl.h>
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(pr_set_child_subreaper, 1, 0, 0, 0) != 0:
+    if libc.prctl(pr_set_child_subreaper, int(on), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "the kernel refuses to make this process a subreaper")
-    _subreaper = True
+    _subreaper = on
 
 
 def alone_on_lambda(environ: Mapping[str, str] = os.environ) -> bool:
@@ -74,11 +73,9 @@ def orphanage(alone: bool) -> int | None:
 
 def last_pid() -> int:
     """The number that the kernel gave to the newest process or thread."""
-    global _loadavg, _highest  # noqa: PLW0603 - opened once in a process and kept: opening it costs more than reading it
+    global _loadavg  # noqa: PLW0603 - opened once in a process and kept: opening it costs more than reading it
     if _loadavg is None:
         _loadavg = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
-        with open("/proc/sys/kernel/pid_max", "rb") as file:
-            _highest = int(file.read())
     return int(os.pread(_loadavg, 128, 0).rpartition(b" ")[2])
 
 
@@ -87,24 +84,25 @@ def sweep(child: int, mark: bytes, *, alone: bool, until: float) -> int:
 
     Must run while the child is a zombie: until it is reaped, its number can't become a stranger's session.
     """
-    killed: set[int] = set()
+    found: set[int] = set()
     while True:
-        found = False
         parent = orphanage(alone)
-        for pid in _born_since(child):
-            if pid not in driven and _is_of(_look(pid), pid, child, mark, parent) and _kill(pid, child, mark, parent):
-                killed.add(pid)
-                found = True
-        if not found or now() > until:
+        last = last_pid()
+        alive = [pid for pid in _born_since(child, last) if pid not in driven and _is_of(pid, child, mark, parent)]
+        found.update(alive)
+        kill_group(child)
+        for pid in alive:
+            _kill(pid, child, mark, parent)
+        # A process that has ended may have started another after we asked for the last number.
+        if now() > until or (not alive and last_pid() == last):
             break
-    if _subreaper:
-        _reap_adopted(child, killed)
-    return len(killed)
+    if orphanage(alone) == os.getpid():
+        _reap_adopted(child)
+    return len(found)
 
 
-def _born_since(child: int) -> Iterator[int]:
-    """Every process number that the kernel may have given since the child's. They wrap at pid_max."""
-    last = last_pid()
+def _born_since(child: int, last: int) -> Iterator[int]:
+    """Every process number that the kernel may have given since the child's, up to the last. They wrap at pid_max."""
     if 0 <= last - child <= FEW:
         yield from range(child + 1, last + 1)
         return
@@ -126,8 +124,9 @@ def _look(pid: int) -> tuple[bytes, int, int, int] | None:
     return state, int(parent), int(group), int(session)
 
 
-def _is_of(look: tuple[bytes, int, int, int] | None, pid: int, child: int, mark: bytes, orphans_of: int | None) -> bool:
+def _is_of(pid: int, child: int, mark: bytes, orphans_of: int | None) -> bool:
     """Whether that process lives and is the child's."""
+    look = _look(pid)
     if look is None:
         return False
     state, parent, group, session = look
@@ -142,32 +141,42 @@ def _is_of(look: tuple[bytes, int, int, int] | None, pid: int, child: int, mark:
         return False
 
 
-def _kill(pid: int, child: int, mark: bytes, orphans_of: int | None) -> bool:
+def kill_group(child: int, number: int = signal.SIGKILL) -> None:
+    """Signals the group that the child leads, and whose number is its own until it is reaped."""
+    try:
+        os.killpg(child, number)
+    except PermissionError:
+        pass  # all of it runs as another user (a setuid program), and can't be signalled by us
+    except ProcessLookupError:
+        pass  # somebody else has reaped it, which reaping will tell
+
+
+def _kill(pid: int, child: int, mark: bytes, orphans_of: int | None) -> None:
     """Kills the process, if its number has not become another's since it was looked at."""
+    pidfd = None
     try:
         pidfd = os.pidfd_open(pid)
+        if _is_of(pid, child, mark, orphans_of):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
-        return False
+        pass
     except (OSError, AttributeError):  # a thread's number (EINVAL), or no pidfd on this system
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except OSError:
-            return False
-        return True
-    try:
-        if not _is_of(_look(pid), pid, child, mark, orphans_of):
-            return False
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except OSError:
-        return False
+        _kill_by_number(pid)
     finally:
-        os.close(pidfd)
-    return True
+        if pidfd is not None:
+            os.close(pidfd)
 
 
-def _reap_adopted(child: int, killed: set[int]) -> None:
+def _kill_by_number(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass
+
+
+def _reap_adopted(child: int) -> None:
     """Reaps what fell to us, as the subreaper, and is dead."""
-    for pid in _born_since(child):
+    for pid in _born_since(child, last_pid()):
         look = _look(pid)
-        if look and look[0] == b"Z" and look[1] == os.getpid() and (pid in killed or child in look[2:]):
+        if look and look[:2] == (b"Z", os.getpid()) and pid not in driven:
             os.waitpid(pid, os.WNOHANG)

@@ -1,0 +1,33 @@
+"""Where the command `shim` begins. Without the extra `cli` it says so: this file must not import Typer or Rich at its top."""
+
+from __future__ import annotations
+
+import sys
+
+from shim.cli.exits import INTERRUPTED, MISTAKE
+
+EXTRA = {"typer", "rich"}
+
+
+def main() -> None:
+    """Runs the command line, and exits as `shim.cli.exits` says."""
+    try:
+        import rich  # noqa: F401, PLC0415 - it is used later, and not by every command
+        import typer  # noqa: F401, PLC0415 - it may be missing
+
+        from shim.cli.app import app  # noqa: PLC0415 - it needs them
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in EXTRA:
+            raise
+        print(
+            f"The command shim needs {error.name}, which is not installed: pip install 'lambda-shim[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(MISTAKE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    app(prog_name="shim")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""What all tests share: the actor, a context with a deadline, and the check that nothing of an executable is left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shim.children import sweep
+from shim.testing.executables import compile_actor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parent.parent
+FIXTURES = ROOT / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def actor(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The compiled actor; its path is this test process's alone, so that its processes can be told from all others."""
+    if not (shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")):
+        if os.environ.get("CI") == "true":
+            pytest.fail("there is no C compiler")
+        pytest.skip("there is no C compiler (cc, gcc or clang) to build the actor with")
+    return str(compile_actor(tmp_path_factory.mktemp("actor")))
+
+
+@pytest.fixture
+def left_behind(actor: str) -> Callable[[], list[int]]:
+    """The processes, zombies too, that run the actor or are children of this process, and were not there before the test."""
+    before = set(processes_of(actor))
+
+    def look() -> list[int]:
+        return [pid for pid in processes_of(actor) if pid not in before]
+
+    return look
+
+
+@pytest.fixture
+def subreaper() -> Iterator[None]:
+    """This process is the subreaper: every orphan among its descendants falls to it, and is in reach."""
+    sweep.set_subreaper(on=True)
+    yield
+    sweep.set_subreaper(on=False)
+
+
+def processes_of(executable: str) -> list[int]:
+    """Every process, zombies too, whose program is that file or that is a zombie of ours."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            stat = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
+            if (stat[0] == b"Z" and int(stat[1]) == os.getpid()) or os.readlink(f"/proc/{name}/exe") == executable:
+                found.append(int(name))
+        except OSError:
+            continue
+    return found
+
+
+def eventually(condition: Callable[[], object], *, within: float = 10) -> None:
+    """Waits for what another process does, and fails if it does not come."""
+    until = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > until:
+            pytest.fail("what was waited for did not come")
+        time.sleep(0.005)
+
+
+def descriptors() -> set[int]:
+    """Our own open descriptors."""
+    return {int(name) for name in os.listdir("/proc/self/fd")} - {-1}
