@@ -110,6 +110,7 @@ class Shim:
         if problem is not None:
             raise problem
         seal_descriptors()
+        sweep.last_pid()  # opens what every invocation reads
         self._log = Log()
         self._codec = LineCodec(settings, executable=path, environment=environment, escapes=host_escapes())
         self._runner = OneShot(settings, folder=folder, log=self._log, alone=sweep.alone_on_lambda())

@@ -45,7 +45,7 @@ class Ended:
         self.reply = facts["reply"]
         """The bytes of its answer, as far as they were read."""
         self.duration = facts["duration"]
-        """Seconds from its start until it had gone."""
+        """Seconds from its start until nothing of it was left."""
         self.stderr_tail = facts["stderr_tail"]
         """The last of its standard error, as text."""
         self.usage = facts["usage"]

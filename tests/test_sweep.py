@@ -207,7 +207,7 @@ def test_a_child_that_a_debugger_holds_does_not_hold_the_answer(tmp_path: Path) 
     try:
         runner({}, LambdaContext(timeout=2))
     except ShimError as error:
-        assert isinstance(error, DeadlineExceeded)  # noqa: PT017 - it may also be reaped in time, where the tracer is killed first
+        assert isinstance(error, DeadlineExceeded) or "is not known, since a debugger holds it" in str(error)  # noqa: PT017 - or it is reaped in time, where the tracer is swept first
     for pid in processes_of(str(program)):
         os.kill(pid, signal.SIGKILL)
 

@@ -75,18 +75,20 @@ class OneShot:
             while not (child.gone or request.framing.overflowed) and child.attend(deadline.stop_at):
                 pass
             stopped = None if child.gone else child.stop(deadline.grace, deadline.give_up_at)
-            if stopped is None:
-                self._linger_for(child, deadline)
+            held = stopped is None and self._linger_for(child, deadline)
             status, usage, swept = child.end(alone=self._alone, give_up_at=deadline.give_up_at)
         except ChildProcessError as error:
             child.close()
-            raise _stolen(self._name) from error
+            raise _unknown(
+                self._name,
+                "this process ignores SIGCHLD or another part of it waits for any child;"
+                " let it wait for its own children only, and leave SIGCHLD at its default",
+            ) from error
         except BaseException:
             child.destroy(alone=self._alone)
             raise
         duration = now() - child.started
-        if swept:
-            self._log.note(f"{self._name} left {swept} process{'es' if swept > 1 else ''} behind, which were killed")
+        self._note(held=held, swept=swept)
         self._log.settle(self._linger, deadline.give_up_at)
         facts: Facts = {
             "reply": request.framing.reply,
@@ -101,24 +103,36 @@ class OneShot:
         framing = request.framing
         if framing.overflowed:
             return Overflowed(size=len(framing.reply), limit=framing.limit, **facts)
-        if stopped is not None or status is None:
-            return Stopped(stopped or "SIGKILL", **facts)
+        if stopped is not None:
+            return Stopped(stopped, **facts)
+        if status is None:
+            raise _unknown(self._name, "a debugger holds it")
         if os.WIFSIGNALED(status):
             return Signaled(signal_name(os.WTERMSIG(status)), core_dumped=os.WCOREDUMP(status), **facts)
         return Exited(os.WEXITSTATUS(status), **facts)
 
-    def _linger_for(self, child: Child, deadline: Deadline) -> None:
-        """Waits a little where the child has gone and somebody still holds its pipes: output of `exec > >(sed …)` comes after the exit."""
+    def _linger_for(self, child: Child, deadline: Deadline) -> bool:
+        """Waits a little where the child has gone and somebody still holds its pipes: output of `exec > >(sed …)` comes after the exit.
+
+        Returns:
+            Whether they are still held.
+        """
         until = now() + self._linger
         if deadline.stop_at is not None:
             until = min(until, deadline.stop_at)
         while child.pipes_open and child.attend(until):
             pass
-        if child.pipes_open:
+        return child.pipes_open
+
+    def _note(self, *, held: bool, swept: int) -> None:
+        """Says in the log what the child left behind."""
+        if held:
             self._log.note(
-                f"a process that {self._name} left behind still held its output {self._linger * 1000:.0f} ms (linger_ms) after its end;"
-                " what it writes from now on is not read"
+                f"a process that {self._name} left behind still held its output {self._linger * 1000:.0f} ms (linger_ms)"
+                " after its end; what it wrote from then on was not read"
             )
+        if swept:
+            self._log.note(f"{self._name} left {swept} process{'es' if swept > 1 else ''} behind, which were killed")
 
 
 def signal_name(number: int) -> str:
@@ -129,8 +143,5 @@ def signal_name(number: int) -> str:
         return f"SIGRTMIN+{number - signal.SIGRTMIN}"
 
 
-def _stolen(executable: str) -> ShimError:
-    return ShimError(
-        f"how {executable} ended is not known, since this process ignores SIGCHLD or another part of it waits for any child;"
-        " let it wait for its own children only, and leave SIGCHLD at its default"
-    )
+def _unknown(executable: str, why: str) -> ShimError:
+    return ShimError(f"how {executable} ended is not known, since {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 from math import ceil, isfinite
 from time import perf_counter
@@ -29,6 +30,12 @@ def _finite(seconds: float) -> float:
     if not isfinite(seconds):  # NaN is neither under the least nor over the most
         raise typer.BadParameter("must be a number of seconds")
     return seconds
+
+
+def _function_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):  # Lambda's rule (CreateFunction, FunctionName)
+        raise typer.BadParameter("must be 1 to 64 letters, digits, hyphens and underscores")
+    return name
 
 
 @with_settings
@@ -67,7 +74,13 @@ def invoke(  # noqa: PLR0913 - the options of a command are its parameters
         ),
     ] = 128,
     name: Annotated[
-        str, typer.Option(envvar="AWS_LAMBDA_FUNCTION_NAME", help="The function's name.", rich_help_panel=PANEL)
+        str,
+        typer.Option(
+            envvar="AWS_LAMBDA_FUNCTION_NAME",
+            callback=_function_name,
+            help="The function's name.",
+            rich_help_panel=PANEL,
+        ),
     ] = DEFAULT_NAME,
     debug: Debug = False,  # noqa: ARG001 - its callback keeps it
     **settings: str | None,
@@ -86,7 +99,7 @@ def invoke(  # noqa: PLR0913 - the options of a command are its parameters
 
     [cyan]shim invoke --event '{"id": 1}' --timeout 10 bin/program --verbose[/cyan] takes it from the command line
 
-    [cyan]jq .Records[0] batch.json | shim invoke --event - bin/program[/cyan] takes it from standard input
+    [cyan]jq '.Records[0]' batch.json | shim invoke --event - bin/program[/cyan] takes it from standard input
 
     [cyan]shim invoke --output text --exit-codes '{"1": "ok"}' grep event[/cyan] wraps a program that knows nothing of Lambda
     """
