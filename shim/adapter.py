@@ -13,7 +13,7 @@ from shim.children.oneshot import OneShot
 from shim.children.process import seal_descriptors
 from shim.codecs.line import LineCodec
 from shim.errors import SettingsError, ShimClosed
-from shim.invocation import Invocation
+from shim.invocation import Invocation, now
 from shim.logs import Log
 from shim.settings import Settings, task_root, unknown_variables
 
@@ -84,8 +84,12 @@ class Shim:
         return self._runner.run(request, deadline)
 
     def close(self) -> None:
-        """Ends it: invocations that run are finished, new ones are refused with ShimClosed. May be called twice."""
+        """Ends it: invocations that run are finished, new ones are refused with ShimClosed. May be called twice.
+
+        What still waits for the log is written, as long as the log takes something every second.
+        """
         self._closed = True
+        self._log.settle(1, now() + 60)
 
     def __enter__(self) -> Self:
         return self

@@ -42,8 +42,10 @@ class Deadline:
 
     @property
     def give_up_at(self) -> float:
-        """When we answer even if a killed child still can't be reaped."""
-        return now() + 1 if self.lambda_at is None else (self.lambda_at + (self.stop_at or self.lambda_at)) / 2
+        """When we answer even if what was killed is not gone yet: a fifth of the margin is left for the answer itself."""
+        if self.lambda_at is None or self.stop_at is None:
+            return now() + 1
+        return self.lambda_at - (self.lambda_at - self.stop_at) / 5
 
 
 class Invocation:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import pkgutil
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +16,7 @@ from shim import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 WIRE_NAMES = {
     "DeadlineExceeded",
@@ -99,7 +100,7 @@ def test_a_bad_setting_is_raised_as_itself_and_not_as_a_missing_attribute(monkey
 
 def test_an_unknown_attribute_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="handlr"):
-        _ = shim.handlr  # type: ignore[attr-defined]
+        _ = shim.handlr
 
 
 def test_an_invocation_loads_orjson_and_little_else() -> None:
@@ -140,6 +141,4 @@ def test_an_invocation_loads_orjson_and_little_else() -> None:
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
-    import importlib.metadata
-
     assert shim.__version__ == importlib.metadata.version("lambda-shim")

@@ -50,7 +50,14 @@ def test_every_line_is_valid_by_the_schema_that_is_packaged(context: object, cam
 
 def test_the_schema_refuses_what_is_no_such_line() -> None:
     good = told(full_context())
-    for change in ({"shim": 2}, {"shim": True}, {"more": 1}, {"context": {}}, {"context": {**good["context"], "x": 1}}):
+    changes: list[dict[str, object]] = [
+        {"shim": 2},
+        {"shim": True},
+        {"more": 1},
+        {"context": {}},
+        {"context": {**good["context"], "x": 1}},
+    ]
+    for change in changes:
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**good, **change}, SCHEMA)
 
@@ -125,4 +132,4 @@ def test_there_is_always_time_to_kill_and_to_report(remaining: float, margin: fl
 def test_the_usual_deadline_is_as_documented() -> None:
     deadline = Deadline(100.0, remaining=10.0, margin=0.5, grace=0.2)
 
-    assert (deadline.stop_at, deadline.grace, deadline.give_up_at) == (99.5, 0.2, 99.75)
+    assert (deadline.stop_at, deadline.grace, deadline.give_up_at) == (99.5, 0.2, 99.9)

@@ -37,15 +37,24 @@ def test_every_setting_stands_in_it_with_its_default() -> None:
 
 def test_every_error_stands_in_it() -> None:
     rows = table("Errors")
-    errors = {name for name in shim.__all__ if isinstance(getattr(shim, name, None) if name != "handler" else None, type)}
-    raised = {name for name in errors if issubclass(getattr(shim, name), shim.ShimError)} - {"ShimError", "ExecutableError"}
+    errors = {
+        name for name in shim.__all__ if isinstance(getattr(shim, name, None) if name != "handler" else None, type)
+    }
+    raised = {name for name in errors if issubclass(getattr(shim, name), shim.ShimError)} - {
+        "ShimError",
+        "ExecutableError",
+    }
 
     assert set(rows) == raised
     assert all(len(row) == 2 and all(row) for row in rows.values())
 
 
 def test_every_public_name_is_mentioned() -> None:
-    assert [name for name in shim.__all__ if f"`{name}" not in README and f"shim.{name}" not in README and f"{name}(" not in README] == []
+    assert [
+        name
+        for name in shim.__all__
+        if f"`{name}" not in README and f"shim.{name}" not in README and f"{name}(" not in README
+    ] == []
 
 
 def test_every_command_stands_in_it() -> None:
@@ -69,7 +78,12 @@ def test_the_line_that_runs_the_main_job_runs_it() -> None:
     """With this environment's own `shim`: making the virtual environment anew is done by the checks on a clean clone."""
     (line,) = re.findall(r"^python3 -m venv \S+ && \S+/pip install .* && \S+/(shim invoke .*)$", README, re.MULTILINE)
     answer = subprocess.run(
-        [sys.executable, "-m", "shim.cli", *line.split()[1:]], capture_output=True, text=True, check=True, cwd=ROOT, timeout=60
+        [sys.executable, "-m", "shim.cli", *line.split()[1:]],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        timeout=60,
     )
 
     assert answer.stdout == (

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from shim import Shim
+from shim import Shim, ShimError
 from shim.children import sweep
+from shim.children.process import reap_late
 from shim.local.context import LambdaContext
-from tests.conftest import ROOT, descriptors, eventually, processes_of
+from tests.conftest import FIXTURES, ROOT, descriptors, eventually, processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,10 +31,7 @@ def test_whatever_was_left_in_the_group_or_the_session_or_with_the_mark_is_kille
     words: list[str], end: list[str], actor: str, left_behind: Callable[[], list[int]]
 ) -> None:
     with Shim(actor, args=[*words, *end], output="text", linger_ms=0) as runner:
-        try:
-            runner({}, LambdaContext(timeout=0.6))
-        except Exception as error:  # noqa: BLE001 - which one is not the question here
-            assert end != ["exit:0"], error
+        _ignoring_errors(runner, timeout=0.6)
 
     eventually(lambda: left_behind() == [])
 
@@ -96,7 +94,11 @@ def test_what_forks_while_it_is_swept_is_swept_too(left_behind: Callable[[], lis
     program = tmp_path / "hydra"
     shutil.copy(shutil.which("sh") or "/bin/sh", program)
     head = '[ -e stop ] || { setsid "$0" -c "$1" "$1" & sleep 0.001; exec setsid "$0" -c "$1" "$1"; }'
-    with Shim("sh", args=["-c", f"cd {tmp_path}; setsid {program} -c '{head}' '{head}' >/dev/null 2>&1 & sleep 0.05"], output="text") as runner:
+    with Shim(
+        "sh",
+        args=["-c", f"cd {tmp_path}; setsid {program} -c '{head}' '{head}' >/dev/null 2>&1 & sleep 0.05"],
+        output="text",
+    ) as runner:
         runner({}, LambdaContext(timeout=20))
     (tmp_path / "stop").touch()
     alive = processes_of(str(program))
@@ -187,29 +189,30 @@ def test_alone_on_lambda_is_known_by_its_variables(change: dict[str, str], expec
 
 
 def test_a_child_that_a_debugger_holds_does_not_hold_the_answer(tmp_path: Path) -> None:
-    """Its zombie can't be reaped while somebody traces it: the answer is given in time all the same."""
-    tracer = tmp_path / "held.c"
-    tracer.write_text(
-        "#include <sys/ptrace.h>\n#include <unistd.h>\n#include <stdlib.h>\n#include <fcntl.h>\nextern char **environ;\n"
-        "int main(int c, char **v) { pid_t parent = getpid(); int ready[2]; char b; if (pipe(ready)) return 9;\n"
-        " if (c > 1) { /* wiped: hold the process in v[1] */ if (ptrace(PTRACE_SEIZE, atoi(v[1]), 0, 0)) return 8; write(atoi(v[2]), \"x\", 1);"
-        " close(atoi(v[2])); for (int i = 0; i < 3; i++) close(i); sleep(20); return 0; }\n"
-        " if (fork() == 0) { setsid(); if (fork()) _exit(0); char p[20], q[20]; char *a[] = {v[0], p, q, 0}, *e[] = {0};\n"
-        "  extern int sprintf(char *, const char *, ...); sprintf(p, \"%d\", parent); sprintf(q, \"%d\", ready[1]); execve(v[0], a, e); _exit(7); }\n"
-        " read(ready[0], &b, 1); _exit(0); }\n"
-    )
+    """Its zombie can't be reaped, so how it ended is not known; that is said in time, and no success is made up."""
     program = tmp_path / "held"
     compiler = shutil.which("cc") or "gcc"
-    subprocess.run([compiler, "-w", "-o", str(program), str(tracer)], check=True)
+    subprocess.run([compiler, "-o", str(program), str(FIXTURES / "executables" / "held.c")], check=True)
     runner = Shim(str(program), output="text")
-    from shim import DeadlineExceeded, ShimError
-
-    try:
-        runner({}, LambdaContext(timeout=2))
-    except ShimError as error:
-        assert isinstance(error, DeadlineExceeded) or "is not known, since a debugger holds it" in str(error)  # noqa: PT017 - or it is reaped in time, where the tracer is swept first
-    for pid in processes_of(str(program)):
+    context = LambdaContext(timeout=2)
+    with pytest.raises(ShimError) as raised:
+        runner({}, context)
+    remaining = context.get_remaining_time_in_millis()
+    held = processes_of(str(program))
+    for pid in held:
         os.kill(pid, signal.SIGKILL)
+
+    if getattr(raised.value, "exit_code", None) == 42:
+        pytest.skip("this kernel lets nobody be traced")
+    assert str(raised.value) == f"how {program} ended is not known, since a debugger holds it"
+    assert remaining > 0
+    assert len(held) == 2  # the tracer, and the zombie that it holds
+
+    def all_gone() -> bool:
+        reap_late()
+        return processes_of(str(program)) == []
+
+    eventually(all_gone)
 
 
 def test_many_invocations_leave_descriptors_and_processes_where_they_were(
@@ -231,10 +234,9 @@ def test_many_invocations_leave_descriptors_and_processes_where_they_were(
     eventually(lambda: left_behind() == [])
 
 
-def _ignoring_errors(runner: Shim) -> None:
-    from shim import ShimError
-
+def _ignoring_errors(runner: Shim, *, timeout: float = 20) -> None:
+    """Which one is not the question here."""
     try:
-        runner({}, LambdaContext(timeout=20))
+        runner({}, LambdaContext(timeout=timeout))
     except ShimError:
         pass

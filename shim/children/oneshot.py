@@ -6,7 +6,7 @@ import os
 import signal
 
 from shim.children.diagnosis import explain
-from shim.children.process import Child, has_pidfd
+from shim.children.process import Child, has_pidfd, reap_late
 from shim.errors import ShimError
 from shim.invocation import SHORTEST, now
 from shim.logs import Log, StandardError
@@ -55,6 +55,7 @@ class OneShot:
         return self._run(request, request.environment, deadline)
 
     def _run(self, request: Request, environment: Mapping[bytes, bytes], deadline: Deadline) -> Outcome:
+        reap_late()
         stderr = StandardError(self._log.add, self._tail_bytes)
         try:
             child = Child(

@@ -36,6 +36,7 @@ TICK = 0.001
 LONGEST_TICK = 0.02
 
 _serial = count(1)
+_late: set[int] = set()
 _closes_the_rest = getattr(os, "POSIX_SPAWN_CLOSEFROM", None)  # Python 3.13, glibc 2.34
 
 
@@ -170,6 +171,7 @@ class Child:
     def stop(self, grace: float, give_up_at: float) -> str:
         """The ladder: SIGTERM to the group, `grace` seconds, SIGKILL. Returns the last signal sent."""
         for number, until in ((signal.SIGTERM, now() + grace), (signal.SIGKILL, give_up_at)):
+            self._tick = TICK
             sweep.kill_group(self.pid, number)
             sweep.kill_group(self.pid, signal.SIGCONT)  # a stopped process takes no signal but SIGKILL
             while not self.gone and self.attend(until):
@@ -292,13 +294,14 @@ class Child:
                 left -= len(data)
 
     def _reap(self, until: float) -> tuple[int | None, Usage]:
-        """Takes the zombie. One that a debugger holds stays, and is left to the next who waits."""
+        """Takes the zombie. One that can't be taken in time (a debugger holds it) is left to `reap_late`."""
         tick = TICK
         while True:
             pid, status, used = os.wait4(self.pid, os.WNOHANG)
             if pid:
                 break
             if now() > until:
+                _late.add(self.pid)
                 return None, Usage(user=0, system=0, max_rss=None)
             select.poll().poll(tick * 1000)
             tick = min(tick * 2, LONGEST_TICK)
@@ -306,6 +309,16 @@ class Child:
         ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         peak = used.ru_maxrss * 1024 if used.ru_maxrss > ours else None
         return status, Usage(user=used.ru_utime, system=used.ru_stime, max_rss=peak)
+
+
+def reap_late() -> None:
+    """Takes the zombies that could not be taken when their time was over."""
+    for pid in tuple(_late):
+        try:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                _late.discard(pid)
+        except ChildProcessError:
+            _late.discard(pid)
 
 
 def _pipe(reader: list[int], writer: list[int]) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-import shim
+from shim import __version__
 from shim.cli.display import STDOUT, write
 from shim.cli.ending import Debug  # noqa: TC001 - Typer reads the annotation
 from shim.cli.invoke import invoke
@@ -25,7 +25,7 @@ app.command(context_settings={"allow_interspersed_args": False}, epilog=EXIT_COD
 
 def _version(value: bool) -> None:
     if value:
-        write(STDOUT, f"shim {shim.__version__}\n".encode())
+        write(STDOUT, f"shim {__version__}\n".encode())
         raise typer.Exit
 
 

@@ -134,6 +134,7 @@ def _run(event: bytes, settings: dict[str, object], *, timeout: float, memory: i
             return shim.run(Invocation(event, context))
         finally:
             duration = perf_counter() - started
+            shim.close()  # the executable's log is all out before the lines that stand after it
             peak, is_bound = _peak()
             say(end_line(request_id))
             say(

@@ -9,7 +9,11 @@ import signal
 from dataclasses import dataclass, field
 
 HARMLESS = {signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT}  # ignored by default: signal(7)
-ORPHANS_DO_NOT_STOP = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}  # discarded in an orphaned process group: setpgid(2)
+ORPHANS_DO_NOT_STOP = {
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+}  # discarded in an orphaned process group: setpgid(2)
 
 
 @dataclass
@@ -55,7 +59,7 @@ def predict(script: list[str], *, reply_fd: int, limit: int) -> Prediction:
     return prediction
 
 
-def _act(script: list[str], state: State) -> Prediction:
+def _act(script: list[str], state: State) -> Prediction:  # noqa: C901 - a case for each word of the actor
     for word in script:
         action, _, rest = word.partition(":")
         number = int(rest.partition(":")[0] or 0)

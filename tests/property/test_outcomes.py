@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 import time
@@ -11,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings, strategies as st
 
 import shim
-from shim.logs import Log
 from shim.local.context import LambdaContext
+from shim.logs import Log
 from tests.conftest import descriptors, processes_of
 from tests.property.model import predict
 
@@ -33,7 +34,7 @@ WORDS = st.one_of(
     st.builds("vanish:{}".format, st.sampled_from([1, 0])),
     st.builds("ignore:{}".format, SIGNALS),
 )
-ENDS = st.one_of(
+ENDS: st.SearchStrategy[list[str]] = st.one_of(
     st.just([]),
     st.builds(lambda code: [f"exit:{code}"], st.sampled_from([0, 0, 0, 1, 2, 42, 127, 255]) | st.integers(0, 255)),
     st.builds(lambda number: [f"raise:{number}"], SIGNALS),
@@ -63,7 +64,13 @@ def test_the_outcome_is_the_predicted_one(
 ) -> None:
     predicted = predict(script, reply_fd=reply_fd, limit=LIMIT)
     runner = shim.Shim(
-        actor, args=script, output="base64", reply_fd=reply_fd, max_output_bytes=LIMIT, stderr_tail_bytes=64, linger_ms=0
+        actor,
+        args=script,
+        output="base64",
+        reply_fd=reply_fd,
+        max_output_bytes=LIMIT,
+        stderr_tail_bytes=64,
+        linger_ms=0,
     )
     runner._log = runner._runner._log = log[1]  # noqa: SLF001 - its descriptor is 2, which the test runner holds
     os.ftruncate(log[0], 0)
@@ -84,8 +91,6 @@ def test_the_outcome_is_the_predicted_one(
     assert descriptors() == before
     assert processes_of(actor) == []
     if error is None:
-        import base64
-
         assert base64.b64decode(answer.strip(b'"')) == predicted.reply
     elif predicted.error in ("ExitError", "SignalError"):
         assert getattr(error, "exit_code", None) == predicted.code
