@@ -430,10 +430,10 @@ def test_usage_is_honest_about_memory() -> None:
     )
     ours = "import sys; x = b'1' * 100_000_000\n"
     answer = subprocess.run(
-        [sys.executable, "-c", ours + program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", ours + program], capture_output=True, text=True, timeout=60, check=False
     )
 
-    assert answer.stdout == "None True True\n"
+    assert (answer.stdout, answer.stderr) == ("None True True\n", "")
 
 
 def test_a_host_that_ignores_sigchld_is_refused_at_init_and_told_when_it_begins_later(actor: str) -> None:

@@ -90,9 +90,17 @@ static void fill(int fd, long long count) { /* negative: for ever */
 }
 
 static void leave_behind(long ms, int own_session, int wiped, char *self) {
+    int left[2]; /* its end of file tells us that a process that vanishes has vanished */
+    if (pipe2(left, O_CLOEXEC) != 0) fail();
     pid_t pid = fork();
     if (pid < 0) fail();
-    if (pid > 0) return;
+    if (pid > 0) {
+        char nothing;
+        close(left[1]);
+        if (wiped) while (read(left[0], &nothing, 1) < 0 && errno == EINTR) {}
+        close(left[0]);
+        return;
+    }
     if (own_session) {
         setsid();
         if (fork() > 0) _exit(0); /* so that the one that stays is an orphan at once */
@@ -100,11 +108,14 @@ static void leave_behind(long ms, int own_session, int wiped, char *self) {
     if (wiped) {
         char text[32];
         snprintf(text, sizeof text, "sleep:%ld", ms);
-        for (int fd = 0; fd < 64; fd++) close(fd);
+        for (int fd = 0; fd < 64; fd++)
+            if (fd != left[1]) close(fd);
         char *arguments[] = {self, text, NULL}, *nothing[] = {NULL};
         execve(self, arguments, nothing);
         _exit(97);
     }
+    close(left[0]);
+    close(left[1]);
     nap(ms);
     _exit(0);
 }
