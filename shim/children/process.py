@@ -31,7 +31,6 @@ PIPE_SIZE = 65_536
 """What a pipe holds at first (pipe(7)). A request or reply of more gets a larger one."""
 LARGE_PIPE_SIZE = 1024 * 1024
 """The most that a user may ask for (/proc/sys/fs/pipe-max-size)."""
-FIONREAD = 0x541B  # <asm-generic/ioctls.h>; the module that has it, termios, costs a cold start
 TICK = 0.001
 LONGEST_TICK = 0.02
 
@@ -189,7 +188,8 @@ class Child:
         swept = 0
         if sweep.last_pid() != self.pid:  # something was started since, perhaps by it
             swept = sweep.sweep(self.pid, self._mark, alone=alone, until=give_up_at)
-        self._drain()
+        if self.pipes_open:
+            self.attend(now())  # what came before the kill: one turn reads all that a pipe holds, and no more
         status, usage = self._reap(give_up_at)
         self.close()
         return status, usage, swept
@@ -278,20 +278,6 @@ class Child:
             except KeyError:
                 pass  # standard input, when it took the request at once
             os.close(descriptor)
-
-    def _drain(self) -> None:
-        """Reads what is in the pipes that are still open, and no more: somebody may go on writing."""
-        for descriptor, feed in ((self._reply, self.framing.feed), (self._stderr, self.stderr.feed)):
-            if descriptor not in self._open:
-                continue
-            left = int.from_bytes(fcntl.ioctl(descriptor, FIONREAD, b"\0\0\0\0"), "little")
-            while left > 0:
-                size = min(left, PIPE_SIZE, self.framing.room if descriptor == self._reply else PIPE_SIZE)
-                data = os.read(descriptor, size) if size > 0 else b""
-                if not data:
-                    break
-                feed(data)
-                left -= len(data)
 
     def _reap(self, until: float) -> tuple[int | None, Usage]:
         """Takes the zombie. One that can't be taken in time (a debugger holds it) is left to `reap_late`."""
