@@ -34,7 +34,10 @@ ERROR_NAME = re.compile(r"(?!States\.)[A-Za-z_][A-Za-z0-9_.]{0,127}")
 
 
 class ShimError(Exception):
-    """Everything that `shim` raises on purpose."""
+    """Everything that `shim` raises on purpose. Its message is made sendable: see `sendable`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(sendable(message))
 
 
 class SettingsError(ShimError):
@@ -47,7 +50,7 @@ class SettingsError(ShimError):
     def __init__(self, mistakes: Sequence[str]) -> None:
         self.mistakes = tuple(mistakes)
         count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
-        super().__init__(shortened(f"the settings have {count}: " + "; ".join(self.mistakes)))
+        super().__init__(f"the settings have {count}: " + "; ".join(self.mistakes))
 
 
 class EventInvalid(ShimError):
@@ -80,7 +83,7 @@ class ExecutableError(ShimError):
             message += f"; {cure}"
         if stderr_tail:
             message += f". Its standard error ends with:\n{stderr_tail}"
-        super().__init__(shortened(message))
+        super().__init__(message)
 
 
 class ExecutableNotFound(ExecutableError):
@@ -201,7 +204,7 @@ class ReportedError(ExecutableError):
         super().__init__("", **facts)
         self.exit_code = exit_code
         self.stack_trace = tuple(stack_trace)
-        self.args = (shortened(message),)
+        self.args = (sendable(message),)
 
 
 def named(parent: type[E], name: str) -> type[E]:
@@ -220,12 +223,13 @@ def seconds(duration: float) -> str:
     return f"{duration * 1000:.0f} ms" if duration < 1 else f"{duration:.2f} s"
 
 
-def shortened(message: str) -> str:
+def sendable(message: str) -> str:
     """The message, or its beginning and a word on what was left out, within `MESSAGE_LIMIT` bytes of UTF-8.
 
-    A lone surrogate becomes "?": awslambdaric on Python 3.12 and later can't send one, and dies of it.
+    A lone surrogate and DEL become "?": awslambdaric on Python 3.12 and later puts both into a header unescaped. It can't encode the first,
+    and servers refuse the second; either way the execution environment dies of it.
     """
-    encoded = message.encode("utf-8", "replace")
+    encoded = message.replace("\x7f", "?").encode("utf-8", "replace")
     if len(encoded) <= MESSAGE_LIMIT:
         return encoded.decode()
     note = f" … (cut: the message has {len(encoded)} bytes)"

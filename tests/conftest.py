@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shim.children import sweep
+from shim.logs import Log
 from shim.testing.executables import compile_actor
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ def left_behind(actor: str) -> Callable[[], list[int]]:
         return [pid for pid in processes_of(actor) if pid not in before]
 
     return look
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The function's log goes nowhere: for floods, which the test runner would keep in memory."""
+    with open(os.devnull, "wb") as nowhere:
+        monkeypatch.setattr("shim.adapter.Log", lambda: Log(nowhere.fileno()))
+        yield
 
 
 @pytest.fixture

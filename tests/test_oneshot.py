@@ -84,6 +84,7 @@ def test_real_time_signals_have_names_too() -> None:
     assert oneshot.signal_name(signal.SIGRTMAX) == "SIGRTMAX"
 
 
+@pytest.mark.usefixtures("silent")
 @pytest.mark.parametrize(
     "words",
     [
@@ -109,6 +110,7 @@ def test_a_child_that_does_not_end_is_stopped_with_sigterm_before_lambda_would_s
     assert raised.value.duration >= 0.75  # a quarter of what is left is the margin
 
 
+@pytest.mark.usefixtures("silent")
 def test_a_child_that_ignores_sigterm_is_killed_in_time_with_all_that_it_started(act: Callable[..., Any]) -> None:
     started = time.monotonic()
     with pytest.raises(shim.DeadlineExceeded) as raised:
@@ -243,6 +245,7 @@ def test_closing_writes_what_still_waits_for_the_log(actor: str) -> None:
     assert bytes(received) == b"x" * 200_000 + b"\nlast\n"
 
 
+@pytest.mark.usefixtures("silent")
 def test_the_errors_tail_is_the_end_of_standard_error(act: Callable[..., Any]) -> None:
     with pytest.raises(shim.ExitError) as raised:
         act("fill:2:300000", "write:2:" + hexed("\nthe cause\n"), "exit:1", stderr_tail_bytes=14)
