@@ -7,14 +7,14 @@ import signal
 from itertools import count
 
 from shim.children import sweep
+from shim.children.descriptors import open_standard_descriptors, seal_descriptors
 from shim.children.diagnosis import examine, resolve
-from shim.children.environment import child_environment
+from shim.children.environment import TRACE_ID, child_environment, is_denied
 from shim.children.oneshot import OneShot
-from shim.children.process import seal_descriptors
 from shim.codecs.line import LineCodec
 from shim.errors import SettingsError, ShimClosed
 from shim.invocation import Invocation, now
-from shim.logs import Log
+from shim.logs import function_log
 from shim.settings import Settings, task_root, unknown_variables
 
 TYPE_CHECKING = False
@@ -105,6 +105,7 @@ class Shim:
 
     def _set_up(self, settings: Settings) -> None:
         """Everything that is done once, at init: the file is found and looked at, and what children inherit is settled."""
+        open_standard_descriptors()
         root = os.path.abspath(task_root())
         self.settings = settings
         folder = _folder(settings, root)
@@ -115,8 +116,14 @@ class Shim:
             raise problem
         seal_descriptors()
         sweep.last_pid()  # opens what every invocation reads
-        self._log = Log()
-        self._codec = LineCodec(settings, executable=path, environment=environment, escapes=host_escapes())
+        self._log = function_log()
+        self._codec = LineCodec(
+            settings,
+            executable=path,
+            environment=environment,
+            tells_trace=not is_denied(TRACE_ID, settings.env_deny),
+            escapes=host_escapes(),
+        )
         self._runner = OneShot(settings, folder=folder, log=self._log, alone=sweep.alone_on_lambda())
         self._count = count(1)
         self._invocations = 0

@@ -29,8 +29,16 @@ MESSAGE_LIMIT = 65_536
 """The bytes of one error message. awslambdaric also sends it as a header (Lambda-Runtime-Function-XRay-Error-Cause), which a server may refuse
 from 1 MiB on; JSON can make six bytes of one."""
 
-ERROR_NAME = re.compile(r"(?!States\.)[A-Za-z_][A-Za-z0-9_.]{0,127}")
-"""What may be an errorType: Step Functions keep `States.` for themselves (Amazon States Language, "Error names")."""
+ERROR_NAME = r"(?!States\.)[A-Za-z_][A-Za-z0-9_.]{0,127}"
+"""What may be an errorType: Step Functions keep `States.` for themselves (Amazon States Language, "Error names").
+
+A text, which `re` compiles when it is first needed: at every cold start it would cost 0.3 ms.
+"""
+
+
+def is_error_name(name: str) -> bool:
+    """Whether it may be an errorType (`ERROR_NAME`)."""
+    return re.fullmatch(ERROR_NAME, name) is not None
 
 
 class ShimError(Exception):

@@ -1,14 +1,16 @@
-"""Standard error of the children → the function's log (our own descriptor 2), and its tail. Nothing here ever blocks.
+"""Standard error of the children → the function's log (our own descriptor 2), and its tail. Nothing here waits for the log's reader.
 
 Descriptor 2 is shared with everybody who inherited it, so it can't be made non-blocking. A pipe that polls as writable takes 4,096 bytes
-(PIPE_BUF) at once, so no write is longer, and none happens before the poll says so.
+(PIPE_BUF) at once, so no write is longer, and none happens before the poll says so. A terminal that polls as writable may take less, and
+would block: it is opened anew, for us alone and non-blocking.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import threading
+from _thread import allocate_lock
+from functools import cache
 
 from shim.invocation import now
 
@@ -22,7 +24,7 @@ CAPACITY = 256 * 1024
 LONGEST_LINE = 16 * 1024
 """A longer line goes to the log in pieces, so that no child can make us keep it."""
 
-_turn = threading.Lock()
+_turn = allocate_lock()
 """Between the poll and the write no other thread of ours may fill the pipe."""
 
 
@@ -32,11 +34,11 @@ class Log:
     __slots__ = ("_descriptor", "_dropped", "_pending", "_poll")
 
     def __init__(self, descriptor: int = 2) -> None:
-        self._descriptor = descriptor
+        self._descriptor = _own(descriptor) if os.isatty(descriptor) else descriptor
         self._pending = bytearray()
         self._dropped = 0
         self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLOUT)
+        self._poll.register(self._descriptor, select.POLLOUT)
 
     @property
     def descriptor(self) -> int | None:
@@ -71,6 +73,8 @@ class Log:
                     length = self._pending.rfind(b"\n", 0, PIPE_BUF) + 1 or PIPE_BUF
                 try:
                     del self._pending[: os.write(self._descriptor, self._pending[:length])]
+                except BlockingIOError:
+                    return
                 except OSError:  # nobody reads it any more, or its disk is full: there is no one to tell
                     self._dropped = 0
                     self._pending.clear()
@@ -86,6 +90,20 @@ class Log:
         poll.register(self._descriptor, select.POLLOUT)
         while self._pending and now() < until and poll.poll(patience * 1000):
             self.push()
+
+
+def _own(terminal: int) -> int:
+    """Another way to the same terminal, which does not block; the descriptor itself where there is none."""
+    try:
+        return os.open(f"/proc/self/fd/{terminal}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return terminal
+
+
+@cache
+def function_log() -> Log:
+    """The one log of this process, which all its Shims share: two would mix their lines."""
+    return Log(2)
 
 
 class StandardError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 
-from shim.errors import ERROR_NAME, SettingsError
+from shim.errors import SettingsError, is_error_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,9 +23,20 @@ class Mistake(ValueError):
     """What a setting must be, as the end of the sentence "NAME must be …"."""
 
 
+def _can_be_passed(value: object) -> bool:
+    """Whether it is a text that the kernel takes as an argument, a path or a variable."""
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError:
+        return False  # a lone surrogate that stands for no byte
+    return True
+
+
 def _text(value: object) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise Mistake("a text that is not empty and holds no NUL")
+    if not isinstance(value, str) or not value or not _can_be_passed(value):
+        raise Mistake("a text that is not empty and holds neither NUL nor half a character")
     return value
 
 
@@ -37,14 +48,14 @@ def _arguments(value: object) -> tuple[str, ...]:
             value = shlex.split(value)
         except ValueError as error:
             raise Mistake(f"a list of texts, or one text that is quoted as for a shell ({error})") from None
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) and "\0" not in item for item in value):
-        raise Mistake("a list of texts without NUL, or one text that is quoted as for a shell")
+    if not isinstance(value, (list, tuple)) or not all(map(_can_be_passed, value)):
+        raise Mistake("a list of texts without NUL or half a character, or one text that is quoted as for a shell")
     return tuple(value)
 
 
 def _one_of(*choices: object) -> Callable[[object], Any]:
     def check(value: object) -> object:
-        if isinstance(value, bool) or value not in choices:
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
             raise Mistake(" or ".join(json.dumps(choice) for choice in choices))
         return value
 
@@ -71,7 +82,7 @@ def _exit_codes(value: object) -> dict[int, str]:
         number = int(code) if isinstance(code, str) and code.isascii() and code.isdecimal() and len(code) < 4 else code
         if type(number) is not int or not 1 <= number <= 255 or number in codes:
             raise Mistake(wanted)
-        if not isinstance(name, str) or not ERROR_NAME.fullmatch(name):
+        if not isinstance(name, str) or not is_error_name(name):
             raise Mistake(wanted)
         codes[number] = name
     return codes
@@ -81,10 +92,10 @@ def _environment(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
         raise Mistake("a map of names to texts")
     for name, text in value.items():
-        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
-            raise Mistake(f"a map whose names are not empty and hold neither '=' nor NUL, unlike {name!r}")
-        if not isinstance(text, str) or "\0" in text:
-            raise Mistake(f"a map of names to texts without NUL, unlike the value of {name}")
+        if not isinstance(name, str) or not name or "=" in name or not _can_be_passed(name):
+            raise Mistake(f"a map whose names are not empty and hold no '=', NUL or half a character, unlike {name!r}")
+        if not _can_be_passed(text):
+            raise Mistake(f"a map of names to texts without NUL or half a character, unlike the value of {name}")
         if name == "SHIM_CHILD":
             raise Mistake("a map without SHIM_CHILD, by which processes that were left behind are found")
     return dict(value)
@@ -217,7 +228,7 @@ class Settings:
                 except Mistake as mistake:
                     mistakes.append(f"{spelling} must be {mistake}, not {_shown(value)}")
                     continue
-            object.__setattr__(self, setting.name, value)
+            object.__setattr__(self, setting.name, dict(value) if isinstance(value, dict) else value)
         if not mistakes and self.grace_ms >= self.margin_ms:
             mistakes.append(
                 f"grace_ms ({self.grace_ms}) must be less than margin_ms ({self.margin_ms}), the time that it is a part of"

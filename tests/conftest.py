@@ -46,7 +46,8 @@ def left_behind(actor: str) -> Callable[[], list[int]]:
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The function's log goes nowhere: for floods, which the test runner would keep in memory."""
     with open(os.devnull, "wb") as nowhere:
-        monkeypatch.setattr("shim.adapter.Log", lambda: Log(nowhere.fileno()))
+        log = Log(nowhere.fileno())
+        monkeypatch.setattr("shim.adapter.function_log", lambda: log)
         yield
 
 

@@ -198,6 +198,16 @@ def test_env_adds_and_env_deny_takes_away() -> None:
     assert (environment[b"KEEP"], environment[b"EQUALS"]) == (b"\xff", b"a=b")
 
 
+def test_env_deny_holds_for_the_trace_id_too(actor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=at init")
+    runner = Shim(actor, args=["describe"])
+    denied = environment_of(describe(actor, env_deny=["*"]))
+    monkeypatch.delenv("_X_AMZN_TRACE_ID")
+
+    assert set(denied) == {"PATH", "LD_LIBRARY_PATH", "HOME", "SHIM_CHILD"}
+    assert "_X_AMZN_TRACE_ID" not in environment_of(runner({}))  # the one at init is no other invocation's
+
+
 def test_a_bare_name_is_looked_up_in_the_package_and_then_on_the_childs_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,8 +237,11 @@ def write(path: Path, content: bytes, mode: int = 0o755) -> str:
 
 def test_what_can_not_be_run_is_refused_at_init_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo", 0o755)
     with pytest.raises(shim.ExecutableNotRunnable, match="is a folder"):
         Shim(str(tmp_path / "folder"))
+    with pytest.raises(shim.ExecutableNotRunnable, match="is no file but something else"):
+        Shim(str(tmp_path / "fifo"))
     with pytest.raises(shim.ExecutableNotRunnable, match=r"has no execute bit.*; chmod \+x"):
         Shim(write(tmp_path / "plain", b"#!/bin/sh\n", 0o644))
     with pytest.raises(shim.ExecutableNotFound, match="interpreter is missing: there is no '/no/such/interpreter'"):
@@ -266,8 +279,18 @@ def test_a_missing_loader_is_named_as_such(actor: str, tmp_path: Path) -> None:
 
 
 def test_too_many_arguments_are_not_runnable_with_their_size(actor: str) -> None:
-    with pytest.raises(shim.ExecutableNotRunnable, match="more than the kernel takes"):
+    with pytest.raises(shim.ExecutableNotRunnable, match="the longest 200004, and the kernel takes"):
         Shim(actor, env={"BIG": "x" * 200_000})({})
+
+
+def test_a_folder_that_is_gone_is_told(actor: str, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    runner = Shim(actor, cwd=str(folder))
+    folder.rmdir()
+
+    with pytest.raises(shim.ExecutableNotRunnable, match="the folder to run it in is gone"):
+        runner({})
 
 
 def test_no_descriptors_left_is_an_error_and_no_leak(actor: str) -> None:

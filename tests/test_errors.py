@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import shim
-from shim.errors import ERROR_NAME, MESSAGE_LIMIT, named, seconds, sendable
+from shim.errors import MESSAGE_LIMIT, is_error_name, named, seconds, sendable
 
 
 @given(st.text(st.characters()))
@@ -49,7 +49,7 @@ def test_a_message_is_cut_at_a_whole_character_and_says_so(text: str, offset: in
     ],
 )
 def test_an_error_name_is_what_step_functions_take(name: str, good: bool) -> None:
-    assert bool(ERROR_NAME.fullmatch(name)) is good
+    assert is_error_name(name) is good
 
 
 def test_named_errors_are_subclasses_and_do_not_pile_up() -> None:

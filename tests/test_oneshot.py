@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -368,6 +369,67 @@ def test_an_exception_in_the_loop_leaves_no_child(
     assert left_behind() == []
 
 
+@pytest.mark.parametrize("words", [["sleep:0"], ["exit:0"]])
+def test_an_interrupt_at_any_moment_leaves_nothing(
+    words: list[str], actor: str, left_behind: Callable[[], list[int]]
+) -> None:
+    """A handler may raise between any two steps, also while the child is being born."""
+    runner = Shim(actor, args=words, output="text")
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    open_before = descriptors()
+    try:
+        for step in range(150):
+            signal.setitimer(signal.ITIMER_REAL, 0.00002 + step * 0.00002)
+            try:
+                runner({}, LambdaContext(timeout=30))
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert left_behind() == []
+    assert len(descriptors() - open_before) <= 1
+
+
+def test_a_terminal_that_nobody_reads_blocks_nobody(actor: str) -> None:
+    """As after Ctrl-S: it polls as writable, and would block."""
+    controller, terminal = pty.openpty()
+    runner = Shim(actor, args=["fill:2:300000", "write:1:" + hexed("done")], output="text")
+    runner._log = runner._runner._log = Log(terminal)  # noqa: SLF001 - our own log is descriptor 2, which the test runner has
+
+    assert runner({}, LambdaContext(timeout=5)) == "done"
+    os.close(runner._log._descriptor)  # noqa: SLF001 - it is a way of its own to the terminal
+    os.close(controller)
+    os.close(terminal)
+
+
+def test_a_host_without_standard_descriptors_is_served(actor: str) -> None:
+    """What is opened next would take their numbers, and the log would be written there."""
+    program = (
+        "import os, sys\n"
+        "os.dup2(1, 50)\n"
+        "for descriptor in (0, 1, 2): os.close(descriptor)\n"
+        "import shim\n"
+        "from shim.local.context import LambdaContext\n"
+        f"words = ['write:2:6c6f670a', 'sleep:100', 'write:1:6f6b']\n"
+        f"answer = shim.Shim({actor!r}, args=words, output='text')({{}}, LambdaContext(timeout=3))\n"
+        "os.write(50, answer.encode())\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+
+    assert answer.stdout == "ok"
+
+
+def test_the_log_of_two_shims_is_one() -> None:
+    assert Shim("cat")._log is Shim("true")._log  # noqa: SLF001 - two would mix their lines
+
+
 def test_a_closed_shim_refuses(actor: str) -> None:
     with Shim(actor, args=["copy"]) as runner:
         runner({})
@@ -392,13 +454,24 @@ def test_a_tmp_of_its_own_is_there_for_the_child_and_gone_after_it(
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    script = 'cd "$TMPDIR" && mkdir -p a/b && echo x > a/b/c && ln -s / a/l && chmod 500 a/b a && echo "$TMPDIR"'
+    deep = "i=0; while [ $i -lt 1500 ] && mkdir d && cd d; do i=$((i+1)); done; true"
+    script = (
+        'cd "$TMPDIR" && mkdir -p a/b/c/d && touch a/b/c/d/f && ln -s / a/l && echo "$TMPDIR" && chmod 000 a/b/c/d a/b/c a/b a; '
+        + deep
+    )
     with Shim("sh", args=["-c", script], output="text", tmp="fresh") as runner:
         folders = [runner({}).strip() for _ in range(2)]
 
     assert len(set(folders)) == 2
     assert all(folder.startswith(f"{tmp_path}/shim-") for folder in folders)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_place_for_a_tmp_of_its_own_is_not_runnable(actor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
+
+    with pytest.raises(shim.ExecutableNotRunnable, match="no folder for its temporary files could be made"):
+        Shim(actor, tmp="fresh")({})
 
 
 def test_without_pidfd_everything_holds_by_ticks(
@@ -422,7 +495,8 @@ def test_without_pidfd_everything_holds_by_ticks(
 
 
 def test_usage_is_honest_about_memory() -> None:
-    """The kernel counts our own peak as the child's: only a higher one is the child's own. In a process whose own peak is small."""
+    """The kernel counts our own peak as the child's: only a higher one is the child's own. In a process whose own peak is small:
+    started by a shell, since it would begin with the peak of this one."""
     big = "x = bytearray(400_000_000); x[::4096] = b'1' * len(x[::4096])"
     program = (
         "import shim, sys\n"
@@ -433,7 +507,11 @@ def test_usage_is_honest_about_memory() -> None:
     )
     ours = "import sys; x = b'1' * 100_000_000\n"
     answer = subprocess.run(
-        [sys.executable, "-c", ours + program], capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", '"$@"; true', "sh", sys.executable, "-c", ours + program],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
     assert (answer.stdout, answer.stderr) == ("None True True\n", "")

@@ -52,6 +52,9 @@ BAD: list[tuple[str, object, str]] = [
     ("output", True, "true"),
     ("reply_fd", 2, "2"),
     ("reply_fd", True, "true"),
+    ("reply_fd", 3.0, "3.0"),
+    ("args", ["\ud800"], '["\\ud800"]'),
+    ("env", {"A": "\ud800"}, '{"A": "\\ud800"}'),
     ("context_keys", "kebab", "kebab"),
     ("margin_ms", 0, "0"),
     ("margin_ms", 1.5, "1.5"),
@@ -176,6 +179,9 @@ def test_settings_are_frozen_equal_by_value_and_their_repr_makes_them_again() ->
         settings.output = "json"
     with pytest.raises(AttributeError, match="frozen"):
         del settings.output
+    settings.exit_codes[4] = "ok"
+    assert Settings("y").exit_codes == {}
+    del settings.exit_codes[4]
     assert eval(repr(settings), {"Settings": Settings}) == settings  # noqa: S307 - our own repr
     assert settings != Settings("x")
     assert len({settings, Settings("x", args=["a"], exit_codes={3: "Three"})}) == 1

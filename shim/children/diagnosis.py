@@ -10,7 +10,7 @@ from shim.errors import ExecutableError, ExecutableNotFound, ExecutableNotRunnab
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from shim.request import Request
 
 
 def resolve(executable: str, *, task_root: str, path: str) -> str:
@@ -20,7 +20,7 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
         ExecutableNotFound: it is nowhere; says where it was looked for.
     """
     at_root = os.path.join(task_root, executable)
-    if os.path.exists(at_root):
+    if os.path.isfile(at_root) or ("/" in executable and os.path.exists(at_root)):
         return os.path.abspath(at_root)
     if "/" in executable:
         raise ExecutableNotFound(
@@ -52,6 +52,12 @@ def examine(path: str, *, executable: str) -> ExecutableError | None:
         return ExecutableNotRunnable(
             "is a folder, not a file", executable=executable, cure="set executable to a file in it"
         )
+    if not stat.S_ISREG(mode):
+        return ExecutableNotRunnable(
+            f"is no file but something else ({stat.filemode(mode)})",
+            executable=executable,
+            cure="set executable to a file",
+        )
     if not os.access(path, os.X_OK):
         return ExecutableNotRunnable(
             f"has no execute bit for us (its mode is {stat.filemode(mode)})",
@@ -61,11 +67,17 @@ def examine(path: str, *, executable: str) -> ExecutableError | None:
     return _examine_interpreter(path, executable)
 
 
-def explain(refusal: OSError, path: str, *, executable: str, environment: Mapping[bytes, bytes]) -> ExecutableError:
-    """The error for the kernel's refusal to start that file."""
-    seen = examine(path, executable=executable)
+def explain(refusal: OSError, request: Request, *, executable: str, folder: str | None) -> ExecutableError:
+    """The error for the kernel's refusal to start a child with that request in that folder (None: our own)."""
+    seen = examine(request.arguments[0], executable=executable)
     if seen is not None:
         return seen
+    if not os.path.isdir(folder or "."):
+        return ExecutableNotRunnable(
+            f"could not be started, since the folder to run it in is gone ({folder or 'our current folder'})",
+            executable=executable,
+            cure="let it be there as long as the function is",
+        )
     reason = f"{refusal.strerror} ({errno.errorcode.get(refusal.errno or 0, refusal.errno)})"
     if refusal.errno == errno.ENOEXEC:
         return ExecutableNotRunnable(
@@ -80,8 +92,11 @@ def explain(refusal: OSError, path: str, *, executable: str, environment: Mappin
             cure="link it statically, or for the C library of this system",
         )
     if refusal.errno == errno.E2BIG:
-        size = sum(len(name) + len(value) for name, value in environment.items())
-        cure = f"its arguments and environment ({size} bytes) are more than the kernel takes: pass less"
+        texts = [*map(os.fsencode, request.arguments), *(b"=".join(item) for item in request.environment.items())]
+        cure = (
+            f"its arguments and environment have {sum(map(len, texts))} bytes, the longest {max(map(len, texts))}, and the kernel takes"
+            " 131071 in one and a quarter of the stack (ulimit -s) in all: pass less, large things on standard input"
+        )
     elif refusal.errno in (errno.EAGAIN, errno.ENOMEM):
         cure = "no process or memory is left: Lambda allows 1,024 processes and threads, and the function's memory"
     elif refusal.errno in (errno.EMFILE, errno.ENFILE):
@@ -89,6 +104,15 @@ def explain(refusal: OSError, path: str, *, executable: str, environment: Mappin
     else:
         cure = ""
     return ExecutableNotRunnable(f"could not be started: {reason}", executable=executable, cure=cure)
+
+
+def no_tmp(refusal: OSError, *, executable: str) -> ExecutableError:
+    """The error for a folder of its own (`tmp="fresh"`) that could not be made."""
+    return ExecutableNotRunnable(
+        f"was not started, since no folder for its temporary files could be made: {refusal.strerror} ({refusal.filename})",
+        executable=executable,
+        cure="let TMPDIR name a folder that can be written to, and has room",
+    )
 
 
 def _examine_interpreter(path: str, executable: str) -> ExecutableError | None:

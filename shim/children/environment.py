@@ -20,6 +20,18 @@ RUNTIME_LIBRARIES = b"/var/lang/lib"
 a child that is a Python script can't start."""
 
 
+TRACE_ID = b"_X_AMZN_TRACE_ID"
+
+
+def is_denied(name: bytes, deny: Sequence[str]) -> bool:
+    """Whether one of the globs says that the name is not handed on."""
+    if not deny:
+        return False
+    from fnmatch import fnmatchcase  # noqa: PLC0415 - only where it is asked for
+
+    return any(fnmatchcase(name, os.fsencode(glob)) for glob in deny)
+
+
 def child_environment(
     function: Mapping[bytes, bytes], *, task_root: str, env: Mapping[str, str], deny: Sequence[str]
 ) -> dict[bytes, bytes]:
@@ -29,7 +41,7 @@ def child_environment(
         function: the function's own environment.
         task_root: the folder of the deployment package.
         env: what the settings add; it goes before everything.
-        deny: globs of names that are not handed on.
+        deny: globs of names that are not handed on. PATH, LD_LIBRARY_PATH and HOME it gets in any case.
     """
     root = os.fsencode(task_root)
     environment = {
@@ -37,13 +49,8 @@ def child_environment(
         for name, value in function.items()
         if name not in NEVER_HANDED_ON and not name.startswith(NEVER_HANDED_ON_FAMILIES)
     }
-    if deny:
-        from fnmatch import fnmatchcase  # noqa: PLC0415 - only where it is asked for
-
-        globs = [os.fsencode(glob) for glob in deny]
-        environment = {
-            name: value for name, value in environment.items() if not any(fnmatchcase(name, glob) for glob in globs)
-        }
+    environment = {name: value for name, value in environment.items() if not is_denied(name, deny)}
+    environment.pop(TRACE_ID, None)  # it is that of one invocation
     environment[b"PATH"] = _path(root + b"/bin", root, function.get(b"PATH", b""))
     libraries = [folder for folder in function.get(b"LD_LIBRARY_PATH", b"").split(b":") if folder]
     last = [RUNTIME_LIBRARIES] if RUNTIME_LIBRARIES in libraries else []

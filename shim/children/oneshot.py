@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from shim.children.diagnosis import explain
+from shim.children.diagnosis import explain, no_tmp
 from shim.children.process import Child, has_pidfd, reap_late
 from shim.errors import ShimError
 from shim.invocation import SHORTEST, now
@@ -48,30 +48,39 @@ class OneShot:
         if deadline.lambda_at is not None and deadline.lambda_at - now() < SHORTEST:
             return NotStarted(None)
         if self._fresh_tmp:
-            from shim.children.temporary import fresh_tmp  # noqa: PLC0415 - only where it is asked for
-
-            with fresh_tmp(request.environment, self._log) as environment:
-                return self._run(request, environment, deadline)
+            return self._run_with_fresh_tmp(request, deadline)
         return self._run(request, request.environment, deadline)
+
+    def _run_with_fresh_tmp(self, request: Request, deadline: Deadline) -> Outcome:
+        from shim.children import temporary  # noqa: PLC0415 - only where it is asked for
+
+        try:
+            folder = temporary.make()
+        except OSError as refusal:
+            return NotStarted(no_tmp(refusal, executable=self._name))
+        try:
+            return self._run(request, {**request.environment, b"TMPDIR": os.fsencode(folder)}, deadline)
+        finally:
+            temporary.remove(folder, until=deadline.give_up_at)
+            if os.path.lexists(folder):
+                self._log.note(f"{folder}, the temporary files of an invocation, could not be removed in time")
 
     def _run(self, request: Request, environment: Mapping[bytes, bytes], deadline: Deadline) -> Outcome:
         reap_late()
         stderr = StandardError(self._log.add, self._tail_bytes)
+        child = Child(framing=request.framing, stderr=stderr, log=self._log)
         try:
-            child = Child(
-                request.arguments,
-                environment,
-                folder=self._folder,
-                reply_fd=self._reply_fd,
-                framing=request.framing,
-                stderr=stderr,
-                log=self._log,
-                pidfds=self._pidfds,
-            )
-        except OSError as refusal:
-            path = request.arguments[0]
-            return NotStarted(explain(refusal, path, executable=self._name, environment=environment))
-        try:
+            try:
+                child.spawn(
+                    request.arguments,
+                    environment,
+                    folder=self._folder,
+                    reply_fd=self._reply_fd,
+                    pidfds=self._pidfds,
+                )
+            except OSError as refusal:
+                child.close()
+                return NotStarted(explain(refusal, request, executable=self._name, folder=self._folder))
             child.send(request.stdin)
             while not (child.gone or request.framing.overflowed) and child.attend(deadline.stop_at):
                 pass
@@ -98,9 +107,9 @@ class OneShot:
             "usage": usage,
             "swept": swept,
         }
-        return self._outcome(request, status, stopped, facts)
+        return self._ending(request, status, stopped, facts)
 
-    def _outcome(self, request: Request, status: int | None, stopped: str | None, facts: Facts) -> Outcome:
+    def _ending(self, request: Request, status: int | None, stopped: str | None, facts: Facts) -> Outcome:
         framing = request.framing
         if framing.overflowed:
             return Overflowed(size=len(framing.reply), limit=framing.limit, **facts)

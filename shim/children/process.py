@@ -12,9 +12,11 @@ import os
 import resource
 import select
 import signal
-from itertools import count
+from functools import cache, partial
+from itertools import count, starmap
 
 from shim.children import sweep
+from shim.children.descriptors import CLOSES_THE_REST, lift, seal_descriptors
 from shim.invocation import now
 from shim.outcome import Usage
 
@@ -25,18 +27,22 @@ if TYPE_CHECKING:
     from shim.logs import Log, StandardError
     from shim.request import EndOfFile
 
-SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+SIGNALS = [*range(1, 32), *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)]  # valid_signals() costs a cold start 0.1 ms
+SIGNALS.remove(signal.SIGKILL)
+SIGNALS.remove(signal.SIGSTOP)
 """What is set to its default. Not 32 and 33, which are the C library's own: glibc's posix_spawn leaves them ignored."""
 PIPE_SIZE = 65_536
 """What a pipe holds at first (pipe(7)). A request or reply of more gets a larger one."""
+LARGE_BLOCK = 31 * 1024 * 1024
+"""Just below the most that glibc takes for an example (DEFAULT_MMAP_THRESHOLD_MAX)."""
 LARGE_PIPE_SIZE = 1024 * 1024
 """The most that a user may ask for (/proc/sys/fs/pipe-max-size)."""
+THREE_PIPES = [(os.O_CLOEXEC,)] * 3
 TICK = 0.001
 LONGEST_TICK = 0.02
 
 _serial = count(1)
 _late: set[int] = set()
-_closes_the_rest = getattr(os, "POSIX_SPAWN_CLOSEFROM", None)  # Python 3.13, glibc 2.34
 
 
 def has_pidfd() -> bool:
@@ -54,77 +60,90 @@ class Child:
     `attend` is one turn of the poll; `gone` says that the process has ended, and it stays a zombie until `end`.
     """
 
-    def __init__(  # noqa: PLR0913 - a child is spawned with all of it at once
+    def __init__(self, *, framing: EndOfFile, stderr: StandardError, log: Log) -> None:
+        """Nothing is started yet: see `spawn`.
+
+        Args:
+            framing: takes its reply.
+            stderr: takes its standard error.
+            log: pushed whenever it can take something.
+        """
+        self.framing = framing
+        self.stderr = stderr
+        self.log = log
+        self.gone = False
+        self.started = now()
+        self.mark = b"%d-%d-%d" % (os.getpid(), next(_serial), int(self.started * 1e6))
+        self._born: list[int] = []
+        self._pipes: list[tuple[int, int]] = []
+        self._pidfds: list[int] = []
+        self._open: set[int] = set()
+        self._poll = select.poll()
+        self._tick = TICK
+        self._chunk = PIPE_SIZE
+        self._unsent = memoryview(b"")
+        self._watched: int | None = None
+
+    def spawn(
         self,
         arguments: list[str],
         environment: Mapping[bytes, bytes],
         *,
         folder: str | None,
         reply_fd: int,
-        framing: EndOfFile,
-        stderr: StandardError,
-        log: Log,
         pidfds: bool,
     ) -> None:
-        """Spawns it.
+        """Starts the process, leader of a session of its own, with the standard descriptors (and 3) and no other.
 
         Args:
             arguments: the file to run, which is its argument 0 as well, and the others.
             environment: all of it but the mark.
             folder: where it runs, or None for our own current folder.
             reply_fd: 1, or 3 for a reply beside standard output, which then goes where standard error goes.
-            framing: takes its reply.
-            stderr: takes its standard error.
-            log: pushed whenever it can take something.
             pidfds: what `has_pidfd` found.
 
         Raises:
             OSError: the kernel does not start it, or there are no descriptors left.
         """
-        self.framing = framing
-        self.stderr = stderr
-        self.log = log
-        self.gone = False
-        mark = b"%d-%d-%d" % (os.getpid(), next(_serial), int(now() * 1e6))
-        self._mark = b"%s=%s" % (sweep.MARK, mark)
-        self._tick = TICK
-        self._chunk = PIPE_SIZE
-        self._unsent = memoryview(b"")
-        self._watched: int | None = None
-        ours: list[int] = []
-        theirs: list[int] = []
-        try:
-            stdin, self._stdin = _pipe(theirs, ours)
-            self._reply, reply = _pipe(ours, theirs)
-            self._stderr, error = _pipe(ours, theirs)
-            self.started = now()
-            self.pid = _spawn(
-                arguments,
-                {**environment, sweep.MARK: mark},  # last: the end of the environment is what survives longest
-                [(stdin, 0), (reply, 1), (error, 2)]
-                if reply_fd == 1
-                else [(stdin, 0), (error, 1), (error, 2), (reply, 3)],
-                folder,
-            )
-        except BaseException:
-            for descriptor in ours:
-                os.close(descriptor)
-            raise
-        finally:
-            for descriptor in theirs:
-                os.close(descriptor)
+        if CLOSES_THE_REST is None or folder is not None:
+            seal_descriptors()  # before there are pipes, which Python opens sealed: each more to look at takes 1 µs
+        # A signal's handler may raise between any two steps. What is made within one call, C all through, is not lost then.
+        self._pipes.extend(starmap(os.pipe2, THREE_PIPES))
+        lift(self._pipes, above=max(2, reply_fd))
+        (stdin, self._stdin), (self._reply, reply), (self._stderr, error) = self._pipes
+        self._open.update(*self._pipes)
+        self._pipes.clear()
+        descriptors = [(stdin, 0), (reply, 1), (error, 2)]
+        if reply_fd == 3:
+            descriptors = [(stdin, 0), (error, 1), (error, 2), (reply, 3)]
+        environment = {**environment, sweep.MARK: self.mark}  # last: the end of the environment survives longest
+        if folder is not None:
+            from shim.children.elsewhere import spawn_in  # noqa: PLC0415 - it needs ctypes, and is seldom needed
+
+            self._born.append(spawn_in(folder, arguments, environment, descriptors, SIGNALS))
+        else:
+            actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in descriptors]
+            if CLOSES_THE_REST is not None:
+                actions.append((CLOSES_THE_REST, len(descriptors)))
+            start = partial(os.posix_spawn, file_actions=actions, setsid=True, setsigdef=SIGNALS, setsigmask=())
+            self._born.extend(map(start, arguments[:1], [arguments], [environment]))
         sweep.driven.add(self.pid)
-        self._open = {self._stdin, self._reply, self._stderr}
-        self._poll = select.poll()
+        for descriptor in (stdin, reply, error):
+            self._open.discard(descriptor)
+            os.close(descriptor)
         self._poll.register(self._reply, select.POLLIN)
         self._poll.register(self._stderr, select.POLLIN)
-        self._pidfd: int | None = None
         if pidfds:
             try:
-                self._pidfd = os.pidfd_open(self.pid)
-                self._poll.register(self._pidfd, select.POLLIN)
+                self._pidfds.extend(map(os.pidfd_open, self._born))
+                self._poll.register(self._pidfds[0], select.POLLIN)
             except OSError:
                 pass  # no descriptor is left, or somebody else has reaped it: the ticks tell
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._born[0]
 
     @property
     def pipes_open(self) -> bool:
@@ -133,12 +152,12 @@ class Child:
 
     def send(self, request: bytes) -> None:
         """Begins to write the request; `attend` goes on with it, and closes the child's standard input after it."""
-        if (
-            len(request) > select.PIPE_BUF
-        ):  # an empty pipe takes less at once without blocking, however few pages it was given
+        # An empty pipe takes PIPE_BUF at once without blocking, however few pages it was given.
+        if len(request) > select.PIPE_BUF:
             os.set_blocking(self._stdin, False)
             if len(request) > PIPE_SIZE:
                 _enlarge(self._stdin)
+                self._expect_much()
         self._unsent = memoryview(request)
         self._write()
         if self._unsent:
@@ -157,11 +176,11 @@ class Child:
             elif descriptor == self._stdin:
                 if self._stdin in self._open:  # it is closed when the child has gone, which the same poll may have told
                     self._write()
-            elif descriptor == self._pidfd:
+            elif descriptor in self._pidfds:
                 self._has_gone()
             else:
                 self.log.push()
-        if self._pidfd is None and not self.gone:
+        if not (self._pidfds or self.gone):
             flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
             if os.waitid(os.P_PID, self.pid, flags) is not None:
                 self._has_gone()
@@ -187,9 +206,16 @@ class Child:
         """
         swept = 0
         if sweep.last_pid() != self.pid:  # something was started since, perhaps by it
-            swept = sweep.sweep(self.pid, self._mark, alone=alone, until=give_up_at)
-        if self.pipes_open:
-            self.attend(now())  # what came before the kill: one turn reads all that a pipe holds, and no more
+            lived = now() - self.started
+            swept = sweep.sweep(
+                self.pid, b"%s=%s" % (sweep.MARK, self.mark), alone=alone, lived=lived, until=give_up_at
+            )
+        for _ in range(
+            LARGE_PIPE_SIZE // PIPE_SIZE
+        ):  # what came before the kill, and no more: somebody may go on writing
+            if not self.pipes_open:
+                break
+            self.attend(now())
         status, usage = self._reap(give_up_at)
         self.close()
         return status, usage, swept
@@ -197,31 +223,34 @@ class Child:
     def destroy(self, *, alone: bool) -> None:
         """Whatever happened: kills the child and what it left behind, reaps it, closes everything."""
         try:
-            sweep.kill_group(self.pid)
-            if self._pidfd is not None:
-                poll = select.poll()
-                poll.register(self._pidfd, select.POLLIN)
-                poll.poll(1000)
-            until = now() + 1
-            sweep.sweep(self.pid, self._mark, alone=alone, until=until)
-            self._reap(until)
+            if self._born:
+                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                sweep.kill_group(self.pid)
+                if self._pidfds:
+                    poll = select.poll()
+                    poll.register(self._pidfds[0], select.POLLIN)
+                    poll.poll(1000)
+                lived, until = now() - self.started, now() + 1
+                sweep.sweep(self.pid, b"%s=%s" % (sweep.MARK, self.mark), alone=alone, lived=lived, until=until)
+                self._reap(until)
+        except ChildProcessError:
+            pass  # it was reaped already, and its number may be a stranger's
         finally:
             self.close()
 
     def close(self) -> None:
-        """Closes our ends."""
+        """Closes our ends, and gives the child's last line to the log."""
         self.stderr.close()
-        for descriptor in self._open:
+        for descriptor in self._open.union(*self._pipes, self._pidfds):
             os.close(descriptor)
         self._open.clear()
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
-        sweep.driven.discard(self.pid)
+        self._pipes.clear()
+        self._pidfds.clear()
+        sweep.driven.difference_update(self._born)
 
     def _timeout(self, remaining: float | None) -> float | None:
         """Milliseconds for poll."""
-        if self._pidfd is None and not self.gone:
+        if not (self._pidfds or self.gone):
             remaining = self._tick if remaining is None else min(remaining, self._tick)
             self._tick = min(self._tick * 2, LONGEST_TICK)
         return None if remaining is None else max(0, remaining * 1000)
@@ -238,8 +267,8 @@ class Child:
 
     def _has_gone(self) -> None:
         self.gone = True
-        if self._pidfd is not None:
-            self._poll.unregister(self._pidfd)
+        for pidfd in self._pidfds:
+            self._poll.unregister(pidfd)
         self._close(self._stdin)
 
     def _read_reply(self, event: int) -> None:
@@ -249,8 +278,13 @@ class Child:
         if not data or self.framing.overflowed:
             self._close(self._reply)
         elif len(data) == PIPE_SIZE == self._chunk:
-            _enlarge(self._reply)
-            self._chunk = LARGE_PIPE_SIZE
+            self._expect_much()
+
+    def _expect_much(self) -> None:
+        """A large pipe for the reply, since the first of it was large, or the request was: fewer turns for the same bytes."""
+        _enlarge(self._reply)
+        self._chunk = LARGE_PIPE_SIZE
+        _keep_large_blocks()
 
     def _read_stderr(self, event: int) -> None:
         data = os.read(self._stderr, PIPE_SIZE) if event & select.POLLIN else b""
@@ -307,24 +341,14 @@ def reap_late() -> None:
             _late.discard(pid)
 
 
-def _pipe(reader: list[int], writer: list[int]) -> tuple[int, int]:
-    """A pipe whose ends are noted in the two lists. None is 0 to 3, which the child's own will take, even if the host has closed those."""
-    read, write = os.pipe()
-    reader.append(read)
-    writer.append(write)
-    if read > 3 and write > 3:
-        return read, write
-    return _above(read, reader), _above(write, writer)
+@cache
+def _keep_large_blocks() -> None:
+    """Lets the C library keep large blocks for the next invocation.
 
-
-def _above(descriptor: int, owner: list[int]) -> int:
-    if descriptor > 3:
-        return descriptor
-    higher = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 4)
-    owner.append(higher)
-    os.close(descriptor)
-    owner.remove(descriptor)
-    return higher
+    glibc gives a large block back to the kernel at once, and every page of the next one costs a fault (3 ms for 6 MB), until it has seen a
+    block of this size freed: from then on it keeps up to twice as much (mallopt(3), M_MMAP_THRESHOLD). This one is never touched.
+    """
+    bytes(LARGE_BLOCK)
 
 
 def _enlarge(descriptor: int) -> None:
@@ -333,37 +357,3 @@ def _enlarge(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EBUSY):  # the user's pipes have too many pages already
             raise
-
-
-def _spawn(
-    arguments: list[str], environment: Mapping[bytes, bytes], descriptors: list[tuple[int, int]], folder: str | None
-) -> int:
-    """Starts the process, leader of a session of its own, with these descriptors and no other. Returns its number."""
-    lowest = len(descriptors)
-    if folder is not None:
-        from shim.children.elsewhere import spawn_in  # noqa: PLC0415 - it needs ctypes, and is seldom needed
-
-        seal_descriptors()
-        return spawn_in(folder, arguments, environment, descriptors, SIGNALS)
-    actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in descriptors]
-    if _closes_the_rest is not None:
-        actions.append((_closes_the_rest, lowest))
-    else:
-        seal_descriptors()
-    return os.posix_spawn(
-        arguments[0], arguments, environment, file_actions=actions, setsid=True, setsigdef=SIGNALS, setsigmask=()
-    )
-
-
-def seal_descriptors() -> None:
-    """Makes every descriptor but the standard ones close-on-exec.
-
-    Python opens its own so, but awslambdaric's HTTP client (libcurl) does not: a child would hold its connection to the Runtime API. That
-    connection is made after init and made anew when it breaks, so once at init is not enough.
-    """
-    for name in os.listdir("/proc/self/fd"):
-        if len(name) > 1 or name > "2":
-            try:
-                os.set_inheritable(int(name), False)
-            except OSError:
-                pass  # the one that listed the folder

@@ -16,13 +16,16 @@ from shim.invocation import now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 MARK = b"SHIM_CHILD"
 """The variable by which the environment of a process tells whose it is."""
 
 FEW = 512
 """Up to so many process numbers are tried one by one (1.5 µs each where there is no process); beyond, /proc is listed."""
+
+BRIEF = 0.3
+"""Seconds in which the kernel can't count through all process numbers; after a longer time /proc is listed."""
 
 driven: set[int] = set()
 """The children that are in an invocation now, of every Shim in this process."""
@@ -79,20 +82,26 @@ def last_pid() -> int:
     return int(os.pread(_loadavg, 128, 0).rpartition(b" ")[2])
 
 
-def sweep(child: int, mark: bytes, *, alone: bool, until: float) -> int:
+def sweep(child: int, mark: bytes, *, alone: bool, lived: float, until: float) -> int:
     """Kills what the child left behind, again and again until nothing is found or the time is over; returns how many there were.
 
-    Must run while the child is a zombie: until it is reaped, its number can't become a stranger's session.
+    Must run while the child is a zombie: until it is reaped, its number can't become a stranger's session. `lived` is its age in seconds.
     """
     found: set[int] = set()
+    started = _look(child)
+    born = started.born if started else 0
     while True:
-        parent = orphanage(alone)
+        orphans_of = orphanage(alone)
         last = last_pid()
-        alive = [pid for pid in _born_since(child, last) if pid not in driven and _is_of(pid, child, mark, parent)]
-        found.update(alive)
+        alive = False
+        for pid in _newer(child, last, few=lived < BRIEF):
+            if now() > until:
+                break
+            if pid not in driven and _is_of(pid, child, born, mark, orphans_of):
+                alive = True
+                found.add(pid)
+                _kill(pid, child, born, mark, orphans_of)
         kill_group(child)
-        for pid in alive:
-            _kill(pid, child, mark, parent)
         # A process that has ended may have started another after we asked for the last number.
         if now() > until or (not alive and last_pid() == last):
             break
@@ -101,43 +110,79 @@ def sweep(child: int, mark: bytes, *, alone: bool, until: float) -> int:
     return len(found)
 
 
-def _born_since(child: int, last: int) -> Iterator[int]:
-    """Every process number that the kernel may have given since the child's, up to the last. They wrap at pid_max."""
-    if 0 <= last - child <= FEW:
-        yield from range(child + 1, last + 1)
-        return
-    for name in os.listdir("/proc"):
-        if name.isdecimal():
-            pid = int(name)
-            if child < pid <= last or (last < child and (pid > child or pid <= last)):
-                yield pid
+class _Look:
+    """What /proc/PID/stat says of a process or thread."""
+
+    __slots__ = ("born", "group", "parent", "session", "state", "threads")
+
+    def __init__(self, stat: bytes) -> None:
+        # "pid (name) state ppid pgrp session …", and the name may hold anything: proc(5)
+        fields = stat.rpartition(b")")[2].split()
+        self.state = fields[0]
+        self.parent, self.group, self.session = map(int, fields[1:4])
+        self.threads = int(fields[17])
+        self.born = int(fields[19])
 
 
-def _look(pid: int) -> tuple[bytes, int, int, int] | None:
-    """State, parent, group and session of a process; None where there is none."""
+def _look(pid: int) -> _Look | None:
+    """A look at a process or thread; None where there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            # "pid (name) state ppid pgrp session …", and the name may hold anything: proc(5)
-            state, parent, group, session = file.read(1024).rpartition(b")")[2].split(maxsplit=4)[:4]
-    except (OSError, ValueError):
+            return _Look(file.read(2048))
+    except (OSError, ValueError, IndexError):
         return None
-    return state, int(parent), int(group), int(session)
 
 
-def _is_of(pid: int, child: int, mark: bytes, orphans_of: int | None) -> bool:
-    """Whether that process lives and is the child's."""
+def _newer(child: int, last: int, *, few: bool) -> Iterable[int]:
+    """The numbers that may be of processes that were started since the child was; some are older, some of threads, some of nothing.
+
+    Where they are few they are tried one by one. After a longer time the kernel may have counted to pid_max and begun again.
+    """
+    if few and 0 <= last - child <= FEW:
+        return range(child + 1, last + 1)
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def _is_of(pid: int, child: int, born: int, mark: bytes, orphans_of: int | None) -> bool:
+    """Whether that is a process (and no thread of one) that lives, was started since the child was, and is the child's."""
     look = _look(pid)
-    if look is None:
+    if look is None or look.born < born or pid == child:
         return False
-    state, parent, group, session = look
-    if state in (b"Z", b"X"):
+    if look.state in (b"Z", b"X") and look.threads < 2:  # its first thread may have ended while others live
         return False
-    if child in (session, group) or parent == orphans_of:
-        return True
+    if child in (look.session, look.group) or look.parent == orphans_of or _is_marked(pid, mark):
+        return _leads_its_threads(pid)
+    return False
+
+
+def _is_marked(pid: int, mark: bytes) -> bool:
+    """Whether the environment that it was started with holds the mark; that of another user's can't be read."""
+    for place in (f"/proc/{pid}/environ", *(f"/proc/{pid}/task/{thread}/environ" for thread in _other_threads(pid))):
+        try:
+            with open(place, "rb", buffering=0) as file:
+                if mark in (file.readall() or b""):
+                    return True
+        except OSError:
+            continue
+    return False
+
+
+def _other_threads(pid: int) -> Iterator[str]:
+    """The threads of a process whose first has ended, and which shows no environment any more."""
+    look = _look(pid)
+    if look is not None and look.state == b"Z":
+        try:
+            yield from os.listdir(f"/proc/{pid}/task")
+        except OSError:
+            return
+
+
+def _leads_its_threads(pid: int) -> bool:
+    """Whether the number is a process's. To kill a thread's number kills the whole process: ours, if it is one of ours."""
     try:
-        with open(f"/proc/{pid}/environ", "rb", buffering=0) as file:
-            return mark in (file.readall() or b"")
-    except OSError:  # gone, or another user's
+        with open(f"/proc/{pid}/status", "rb", buffering=0) as file:
+            return b"\nTgid:\t%d\n" % pid in (file.readall() or b"")
+    except OSError:
         return False
 
 
@@ -151,32 +196,26 @@ def kill_group(child: int, number: int = signal.SIGKILL) -> None:
         pass  # somebody else has reaped it, which reaping will tell
 
 
-def _kill(pid: int, child: int, mark: bytes, orphans_of: int | None) -> None:
+def _kill(pid: int, child: int, born: int, mark: bytes, orphans_of: int | None) -> None:
     """Kills the process, if its number has not become another's since it was looked at."""
     pidfd = None
     try:
-        pidfd = os.pidfd_open(pid)
-        if _is_of(pid, child, mark, orphans_of):
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    except (OSError, AttributeError):  # a thread's number (EINVAL), or no pidfd on this system
-        _kill_by_number(pid)
+        if hasattr(os, "pidfd_open"):
+            pidfd = os.pidfd_open(pid)
+            if _is_of(pid, child, born, mark, orphans_of):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        else:
+            os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass  # it has gone, or is another user's
     finally:
         if pidfd is not None:
             os.close(pidfd)
 
 
-def _kill_by_number(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except OSError:
-        pass
-
-
 def _reap_adopted(child: int) -> None:
     """Reaps what fell to us, as the subreaper, and is dead."""
-    for pid in _born_since(child, last_pid()):
-        look = _look(pid)
-        if look and look[:2] == (b"Z", os.getpid()) and pid not in driven:
-            os.waitpid(pid, os.WNOHANG)
+    for name in os.listdir("/proc"):
+        look = _look(int(name)) if name.isdecimal() else None
+        if look and (look.state, look.parent) == (b"Z", os.getpid()) and int(name) not in driven and int(name) != child:
+            os.waitpid(int(name), os.WNOHANG)

@@ -4,35 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
+from itertools import count
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from shim.logs import Log
+from shim.invocation import now
 
 
-@contextlib.contextmanager
-def fresh_tmp(environment: Mapping[bytes, bytes], log: Log) -> Iterator[dict[bytes, bytes]]:
-    """The environment with a `TMPDIR` that is there until the block ends."""
-    folder = tempfile.mkdtemp(prefix="shim-")
-    try:
-        yield {**environment, b"TMPDIR": os.fsencode(folder)}
-    finally:
-        shutil.rmtree(folder, onerror=_make_writable_and_retry)
-        if os.path.lexists(folder):
-            log.note(f"{folder} could not be removed")
+def make() -> str:
+    """A new folder that only we and our children can enter.
+
+    Raises:
+        OSError: there is no place for it.
+    """
+    return tempfile.mkdtemp(prefix="shim-")
 
 
-def _make_writable_and_retry(_remove: object, path: str, _error: object) -> None:
-    """The child may have taken our right to remove what is in a folder of its own."""
-    with contextlib.suppress(OSError):
-        for folder in (os.path.dirname(path), path):
-            if os.path.isdir(folder) and not os.path.islink(folder):
-                os.chmod(folder, 0o700)
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            os.unlink(path)
+def remove(folder: str, *, until: float) -> None:
+    """Removes a folder with all that is in it, as far as that can be done until then.
+
+    Whoever filled it may have nested it deeper than a path can say and taken our right to enter: each folder is given back to us, and
+    its folders are moved to the top, so that every path is short.
+    """
+    waiting = [folder]
+    numbers = count()
+    emptied = []
+    while waiting and now() < until:
+        path = waiting.pop()
+        with contextlib.suppress(OSError):
+            os.chmod(path, 0o700)
+            emptied.append(path)
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if entry.path in waiting or now() > until:
+                        continue
+                    if not entry.is_dir(follow_symlinks=False):
+                        os.unlink(entry.path)
+                        continue
+                    with contextlib.suppress(OSError):
+                        os.chmod(entry.path, 0o700)
+                        higher = os.path.join(folder, f".{next(numbers)}")
+                        os.rename(entry.path, higher)
+                        waiting.append(higher)
+    for path in reversed(emptied):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import orjson
 
 from shim.errors import (
-    ERROR_NAME,
     DeadlineExceeded,
     ExitError,
     OutputTooLarge,
     ReportedError,
     SignalError,
+    is_error_name,
     named,
 )
 from shim.outcome import Ended, Exited, NotStarted, Overflowed, Signaled, Stopped
@@ -86,7 +86,7 @@ def reported(reply: bytes | bytearray) -> dict[str, Any] | None:
     }:
         return None
     name, message, trace = report["errorType"], report["errorMessage"], report.get("stackTrace", [])
-    if not isinstance(name, str) or not ERROR_NAME.fullmatch(name) or not isinstance(message, str):
+    if not isinstance(name, str) or not is_error_name(name) or not isinstance(message, str):
         return None
     if not isinstance(trace, list) or not all(isinstance(line, str) for line in trace):
         return None

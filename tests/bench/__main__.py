@@ -1,0 +1,115 @@
+"""`python -m tests.bench [--json] [--rounds N] [--only NAME]`: the table of ratios; exit code 1 when one is above what it may be.
+
+All contenders take turns in every round (floor, ours, next floor, …), so that whatever slows the machine for a while hits all alike. A ratio
+is the median over the rounds of each round's own ratio, since the two measurements of one round are neighbours in time; the absolute times
+are medians over the rounds as well, so that their quotient may differ a little from the ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from .rows import ROWS, Row
+from .workbench import Workbench
+
+
+class Measured(NamedTuple):
+    """A row after all rounds: medians in seconds, and the ratio with the quartiles it lies between."""
+
+    name: str
+    row: Row
+    floor: float
+    ours: float
+    apart: float
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def falls_short(self) -> bool:
+        """Whether the ratio is above what it may be at most."""
+        return self.ratio > self.row.at_most
+
+
+def measure(rows: dict[str, Row], rounds: int) -> list[Measured]:
+    """Runs the rounds, after one that only warms up."""
+    times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in rows}
+    for _ in range(rounds + 1):
+        for name, row in rows.items():
+            times[name].append((row.floor(), row.ours(), row.apart()))
+    return [_measured(name, row, times[name][1:]) for name, row in rows.items()]
+
+
+def _measured(name: str, row: Row, times: list[tuple[float, float, float]]) -> Measured:
+    ratios = [(ours - apart) / floor for floor, ours, apart in times]
+    low, ratio, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    floor, ours, apart = (median(column) for column in zip(*times, strict=True))
+    return Measured(name, row, floor, ours, apart, ratio, low, high)
+
+
+def as_table(measured: list[Measured]) -> str:
+    """The table for people; columns as wide as their widest cell."""
+    lines = [("", "what", "floor", "ours", "ratio", "quartiles", "at most", "try for")]
+    for it in measured:
+        ours = _duration(it.ours) + (f" - {_duration(it.apart)}" if it.apart else "")
+        spread = f"{it.low:.2f}-{it.high:.2f}"
+        verdict = "SHORT" if it.falls_short else "ok"
+        bounds = f"{it.row.at_most:.2f}", f"{it.row.try_for:.2f}"
+        lines.append((verdict, it.row.what, _duration(it.floor), ours, f"{it.ratio:.2f}", spread, *bounds))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    if any(it.apart for it in measured):
+        table += "\n\nours - …: what orjson alone takes for the same values, which the floor has no part in; the ratio is without it"
+    return table
+
+
+def as_json(measured: list[Measured]) -> str:
+    """The same for programs: seconds and ratios, a row by its name."""
+    rows = {
+        it.name: {
+            "what": it.row.what,
+            "floor_s": it.floor,
+            "ours_s": it.ours,
+            "apart_s": it.apart,
+            "ratio": it.ratio,
+            "quartiles": [it.low, it.high],
+            "at_most": it.row.at_most,
+            "try_for": it.row.try_for,
+            "ok": not it.falls_short,
+        }
+        for it in measured
+    }
+    return json.dumps(rows, indent=2)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds * 1e6:.0f} us" if seconds < 0.001 else f"{seconds * 1e3:.2f} ms"
+
+
+def main() -> int:
+    """Reads the options, measures, prints."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Ratios to floors, on one pinned core.")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--rounds", type=int, default=60, metavar="N", help="how often each contender has its turn (60)"
+    )
+    parser.add_argument("--only", choices=ROWS, action="append", metavar="NAME", help=f"{', '.join(ROWS)}; repeatable")
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    with TemporaryDirectory(prefix="shim-bench-") as folder:
+        bench = Workbench(Path(folder).resolve())
+        rows = {name: ROWS[name](bench) for name in options.only or ROWS}
+        measured = measure(rows, options.rounds)
+    print(as_json(measured) if options.json else as_table(measured))
+    return int(any(it.falls_short for it in measured))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""The rows of the table: what is measured, against which floor, and what the ratio may be at most.
+
+A row is made on a Workbench and gives functions that measure once and return seconds. A new row is a function in ROWS.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from shim import Shim
+
+from .workbench import Context, run_floor, timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from .workbench import Workbench
+
+SMALL_EVENT = {
+    "Records": [
+        {
+            "eventVersion": "2.1",
+            "eventSource": "aws:s3",
+            "awsRegion": "us-east-1",
+            "eventTime": "2019-09-03T19:37:27.192Z",
+            "eventName": "ObjectCreated:Put",
+            "userIdentity": {"principalId": "AWS:AIDAINPONIXQXHT3IKHL2"},
+            "requestParameters": {"sourceIPAddress": "205.255.255.255"},
+            "responseElements": {
+                "x-amz-request-id": "D82B88E5F771F645",
+                "x-amz-id-2": "vlR7PnpV2Ce81l0PRw6jlUpck7Jo5ZsQjryTjKlc5aLWGVHPZLj5NeC6qMa0emYBDXOo6QBU0Wo=",
+            },
+            "s3": {
+                "s3SchemaVersion": "1.0",
+                "configurationId": "828aa6fc-f7b5-4305-8584-487c791949c1",
+                "bucket": {
+                    "name": "lambda-artifacts-deafc19498e3f2df",
+                    "ownerIdentity": {"principalId": "A3I5XTEXAMAI3E"},
+                    "arn": "arn:aws:s3:::lambda-artifacts-deafc19498e3f2df",
+                },
+                "object": {"key": "b21b84d653bb07b05b1e6b33684dc11b", "size": 1305107},
+            },
+        }
+    ]
+}
+LARGE_EVENT = {"body": "x" * 6_000_000}
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    floor: Callable[[], float]
+    ours: Callable[[], float]
+    at_most: float
+    try_for: float
+    apart: Callable[[], float] = lambda: 0.0
+    """What is taken off ours before it is compared, since the floor has no part in it: orjson's own time for a large value."""
+
+
+def oneshot(bench: Workbench) -> Row:
+    """A one-shot invocation with a small event: JSON in, dict out."""
+    child, program = bench.compiled("child"), bench.compiled("oneshot")
+    request = bench.folder / "request.json"
+    request.write_bytes(_line(SMALL_EVENT))
+    shim = Shim(child, output="json")
+    turns = 40
+    return Row(
+        "one-shot invocation, small event",
+        floor=lambda: run_floor(program, child, str(request), turns),
+        ours=lambda: timed(lambda: shim(SMALL_EVENT, Context()), turns),
+        at_most=1.3,
+        try_for=1.15,
+    )
+
+
+def large(bench: Workbench) -> Row:
+    """6 MB there and back, as text."""
+    program, request = bench.compiled("large"), _line(LARGE_EVENT)
+    shim = Shim("/bin/cat", output="text")
+    turns = 5
+    return Row(
+        "6 MB event through one-shot cat, as text",
+        floor=lambda: run_floor(program, "/bin/cat", len(request), turns),
+        ours=lambda: timed(lambda: shim(LARGE_EVENT, Context()), turns),
+        at_most=1.5,
+        try_for=1.2,
+        apart=lambda: timed(lambda: _line(LARGE_EVENT), turns),
+    )
+
+
+def start(bench: Workbench) -> Row:
+    """A cold start with settings from the environment."""
+    folder = bench.package("start")
+    floor, ours = _starts(bench, folder, {"SHIM_EXECUTABLE": bench.compiled("child")})
+    return Row("cold start, settings from the environment", floor, ours, at_most=1.0, try_for=0.9)
+
+
+def start_toml(bench: Workbench) -> Row:
+    """A cold start with settings from a shim.toml, as every packed function has."""
+    folder = bench.package("start-toml", shim_toml=f'executable = "{bench.compiled("child")}"\noutput = "json"\n')
+    floor, ours = _starts(bench, folder, {})
+    return Row("cold start, settings from a shim.toml", floor, ours, at_most=1.25, try_for=1.05)
+
+
+ROWS: dict[str, Callable[[Workbench], Row]] = {
+    "oneshot": oneshot,
+    "large": large,
+    "start": start,
+    "start-toml": start_toml,
+}
+
+
+def _starts(
+    bench: Workbench, folder: Path, variables: dict[str, str]
+) -> tuple[Callable[[], float], Callable[[], float]]:
+    """Floor and ours of a cold start in that package."""
+
+    def starting(code: str) -> Callable[[], float]:
+        return lambda: timed(lambda: bench.run_python(code, folder, variables), 3)
+
+    return starting("import orjson, subprocess"), starting("import shim; shim.handler")
+
+
+def _line(event: object) -> bytes:
+    """A request of about the size of ours, as one call of orjson makes it."""
+    context = {name: getattr(Context, name) for name in dir(Context) if name[0] != "_" and name[:4] != "get_"}
+    return orjson.dumps({"event": event, "context": context, "shim": 1}, option=orjson.OPT_APPEND_NEWLINE)
