@@ -496,7 +496,8 @@ def test_without_pidfd_everything_holds_by_ticks(
 
 def test_usage_is_honest_about_memory() -> None:
     """The kernel counts our own peak as the child's: only a higher one is the child's own. In a process whose own peak is small:
-    started by a shell, since it would begin with the peak of this one."""
+    started by a shell, since it would begin with the peak of this one.
+    """
     big = "x = bytearray(400_000_000); x[::4096] = b'1' * len(x[::4096])"
     program = (
         "import shim, sys\n"

@@ -22,7 +22,7 @@ from shim.request import EndOfFile, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from shim.invocation import Invocation
@@ -239,12 +239,11 @@ def validated(event: bytes) -> bytes:
     try:
         orjson.loads(event)
     except orjson.JSONDecodeError:
-        try:  # to the end, whatever the numbers and escapes mean
-            json.loads(str(event, "utf-8"), parse_int=str, parse_float=str, parse_constant=_refuse_constant)
-        except RecursionError:
-            raise EventInvalid("the event is bytes that are nested too deep to be read as JSON") from None
-        except ValueError as error:
-            raise EventInvalid(f"the event is bytes that are not valid JSON: {error}") from None
+        try:  # to its end, whatever its numbers and escapes mean
+            _read(event, parse_int=str, parse_float=str)
+        except Unfit as unfit:
+            where = "" if unfit.offset is None else f" at byte {unfit.offset}"
+            raise EventInvalid(f"the event is bytes that are not valid JSON: {unfit.reason}{where}") from None
     return event.replace(b"\n", b" ")
 
 
@@ -301,13 +300,12 @@ def _spelled(place: _Place | None) -> str:
 
 
 class Unfit(ValueError):
-    """A reply that gives no value. `is_syntax`: it is no JSON at all; else it is JSON that a result can't hold."""
+    """A reply that gives no value: it is no JSON, or JSON that a result can't hold."""
 
-    def __init__(self, reason: str, *, offset: int | None = None, is_syntax: bool = False) -> None:
+    def __init__(self, reason: str, *, offset: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.offset = offset
-        self.is_syntax = is_syntax
 
 
 def loads(reply: bytes | bytearray) -> Any:
@@ -326,47 +324,51 @@ def loads(reply: bytes | bytearray) -> Any:
 
 def loads_exactly(reply: bytes | bytearray) -> Any:
     """As `loads`, with the standard library, which has integers of any size and says what it does not take."""
+    value = _read(reply, parse_int=int, parse_float=_finite)
+    surrogate = _lone_surrogate(value, reply)
+    if surrogate is not None:
+        raise Unfit("a lone surrogate, which is half a character", offset=surrogate)
+    return value
+
+
+def _read(data: bytes | bytearray, *, parse_int: Callable[[str], Any], parse_float: Callable[[str], Any]) -> Any:
+    """The one JSON value that the bytes are, with those readers of its numbers; raises Unfit."""
     try:
-        text = str(reply, "utf-8")
+        text = str(data, "utf-8")
     except UnicodeDecodeError as error:
-        raise Unfit(f"not UTF-8 ({error.reason})", offset=error.start, is_syntax=True) from None
+        raise Unfit(f"not UTF-8 ({error.reason})", offset=error.start) from None
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        return json.loads(text, parse_int=parse_int, parse_float=parse_float, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        offset = len(text[: error.pos].encode())
-        raise Unfit(f"not one JSON value ({error.msg})", offset=offset, is_syntax=True) from None
+        raise Unfit(f"not one JSON value ({error.msg})", offset=len(text[: error.pos].encode())) from None
     except RecursionError:
         raise Unfit("nested too deep") from None
     except Unfit:
         raise
     except ValueError:  # int() takes 4,300 digits at most (sys.set_int_max_str_digits)
         raise Unfit("an integer with more digits than Python takes") from None
-    surrogate = _lone_surrogate(value, text)
-    if surrogate is not None:
-        raise Unfit("a lone surrogate, which is half a character", offset=surrogate)
-    return value
 
 
-_LONE = r"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}"
+_LONE = rb"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}"
 """Not compiled before it is needed: at every cold start it would cost 0.6 ms."""
 
 
-def _lone_surrogate(value: object, text: str) -> int | None:
-    r"""Where in the text an escape like \ud800 gave half a character, or None. Only an escape can: the text itself is UTF-8."""
-    escape = re.search(_LONE, text)
+def _lone_surrogate(value: object, reply: bytes | bytearray) -> int | None:
+    r"""Where in the reply an escape like \ud800 gave half a character, or None. Only an escape can: the reply itself is UTF-8."""
+    escape = re.search(_LONE, reply)
     if escape is None:
         return None
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return len(text[: escape.start()].encode())
+        return escape.start()
     except RecursionError:
         raise Unfit("nested too deep") from None
     return None  # a backslash that is escaped itself
 
 
 def _refuse_constant(name: str) -> object:
-    raise Unfit(f"not JSON ({name} is no JSON value)", is_syntax=True)
+    raise Unfit(f"not JSON ({name} is no JSON value)")
 
 
 def _finite(digits: str) -> float:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 import shim
-from shim.codecs.line import LAMBDA_LIMIT, LineCodec, Unfit, encoded_size, line, loads
+from shim.codecs.line import LAMBDA_LIMIT, LineCodec, encoded_size, line, loads
 from shim.outcome import Exited, Usage
 from shim.settings import Settings
 
@@ -353,10 +353,3 @@ def test_what_is_small_as_bytes_may_be_too_large_once_encoded() -> None:
     ):
         with pytest.raises(shim.OutputTooLarge):
             codec(output=output, max_output_bytes=10**7).decode(exited(reply))
-
-
-def test_unfit_says_whether_it_is_json_at_all() -> None:
-    for reply, is_syntax in ((b"NaN", True), (b"{", True), (b"\xff", True), (b"1e400", False), (b'"\\ud800"', False)):
-        with pytest.raises(Unfit) as raised:
-            loads(reply)
-        assert raised.value.is_syntax is is_syntax
