@@ -7,6 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TypeAlias, TypedDict, Unpack
 
     class Facts(TypedDict):
@@ -22,15 +23,20 @@ if TYPE_CHECKING:
 class Usage:
     """What the child used, as the kernel counted it when it was reaped."""
 
-    __slots__ = ("max_rss", "system", "user")
+    __slots__ = ("_ours", "_peak", "system", "user")
 
-    def __init__(self, *, user: float, system: float, max_rss: int | None) -> None:
+    def __init__(self, *, user: float, system: float, peak: int, ours: Callable[[], int]) -> None:
         self.user = user
         """Seconds of CPU in user mode."""
         self.system = system
         """Seconds of CPU in the kernel."""
-        self.max_rss = max_rss
-        """Peak memory in bytes; None where the kernel's figure may be the handler's own, which a spawned child inherits."""
+        self._peak = peak
+        self._ours = ours
+
+    @property
+    def max_rss(self) -> int | None:
+        """Peak memory in bytes; None where it may be the handler's own: a spawned child begins with the peak of its parent."""
+        return self._peak if self._peak > self._ours() else None
 
     def __repr__(self) -> str:
         return f"Usage(user={self.user}, system={self.system}, max_rss={self.max_rss})"

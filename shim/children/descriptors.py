@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 CLOSES_THE_REST: int | None = getattr(os, "POSIX_SPAWN_CLOSEFROM", None)
@@ -41,6 +40,8 @@ def lift(pipes: list[tuple[int, int]], *, above: int) -> None:
     for index, ends in enumerate(pipes):
         for place, end in enumerate(ends):
             if end <= above:
+                import fcntl  # noqa: PLC0415 - only where the host has closed one of its own
+
                 moved = list(pipes[index])
                 moved[place] = fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, above + 1)
                 pipes[index] = (moved[0], moved[1])

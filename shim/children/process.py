@@ -7,9 +7,7 @@ the folder: `elsewhere.py` does that where it must.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import resource
 import select
 import signal
 from functools import cache, partial
@@ -322,13 +320,17 @@ class Child:
                 break
             if now() > until:
                 _late.add(self.pid)
-                return None, Usage(user=0, system=0, max_rss=None)
+                return None, Usage(user=0, system=0, peak=0, ours=_own_peak)
             select.poll().poll(tick * 1000)
             tick = min(tick * 2, LONGEST_TICK)
-        # A spawned child starts with the peak of the process that it was spawned from: only a higher one is its own.
-        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        peak = used.ru_maxrss * 1024 if used.ru_maxrss > ours else None
-        return status, Usage(user=used.ru_utime, system=used.ru_stime, max_rss=peak)
+        return status, Usage(user=used.ru_utime, system=used.ru_stime, peak=used.ru_maxrss * 1024, ours=_own_peak)
+
+
+def _own_peak() -> int:
+    """The most memory that this process had, in bytes."""
+    import resource  # noqa: PLC0415 - only where somebody asks
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def reap_late() -> None:
@@ -352,6 +354,8 @@ def _keep_large_blocks() -> None:
 
 
 def _enlarge(descriptor: int) -> None:
+    import fcntl  # noqa: PLC0415 - only where much is passed
+
     try:
         fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, LARGE_PIPE_SIZE)
     except OSError as error:

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from shim.outcome import Outcome
 
 
+class Unfit(ValueError):
+    """A reply that gives no value: it is no JSON, or JSON that a result can't hold."""
+
+    def __init__(self, reason: str, *, offset: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.offset = offset
+
+
 def success(outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str]) -> Ended:
     """The outcome itself, if the child succeeded.
 

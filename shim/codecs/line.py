@@ -1,7 +1,7 @@
 """The codec `line`: one JSON line in, a reply in JSON, text or bytes out, and no value altered on the way.
 
 orjson does the work. Where it would alter a value silently or can't hold it, a cheap test of the bytes finds that out and the standard
-library's json, which is slower and exact, takes over:
+library's json, which is slower and exact, takes over (exact.py):
 - out, orjson writes NaN and infinity as null, and refuses lone surrogates, integers beyond 64 bits and more than 254 levels;
 - in, orjson turns integers beyond 64 bits into floats.
 """
@@ -10,25 +10,20 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from enum import Enum
-from uuid import UUID
 
 import orjson
 
-from shim.codecs.ending import facts, success
+from shim.codecs.ending import Unfit, facts, success
 from shim.errors import EventInvalid, OutputInvalid, OutputTooLarge, ReplyMissing
 from shim.request import EndOfFile, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from shim.invocation import Invocation
     from shim.outcome import Ended, Outcome
-
-    _Place = tuple["_Place | None", str]
     from shim.settings import Settings
 
 PROTOCOL = 1
@@ -42,9 +37,6 @@ WIDEST = 6
 
 DEEP = 250
 """Brackets from which on it is worth looking whether they are too many levels for the host's encoder."""
-
-DEEPEST = 10_000
-"""Levels of an event at which it is taken to hold itself; no encoder of the host's goes so deep."""
 
 BYTES_PER_LOOK = 4096
 """A search for "null" takes 0.5 ns a byte, a look at a value 0.1 µs: a large event of few values, as one with a body in base64, is looked at."""
@@ -191,10 +183,14 @@ def line(event: object, context: Mapping[str, object]) -> bytes:
     try:
         encoded = orjson.dumps(message, option=STRICT | orjson.OPT_APPEND_NEWLINE)
     except TypeError:
+        from shim.codecs.exact import dumps_exactly  # noqa: PLC0415 - most functions never need it
+
         message["event"] = orjson.Fragment(dumps_exactly("event", event))
         return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
     end = len(encoded) - len(described) - len(b',"shim":1}\n')
     if not surely_finite(event, looks=end // BYTES_PER_LOOK) and encoded.find(b"null", 0, end) >= 0:
+        from shim.codecs.exact import refuse_what_json_lacks  # noqa: PLC0415 - most functions never need it
+
         refuse_what_json_lacks("event", event)
     return encoded
 
@@ -208,26 +204,15 @@ def dumps(place: str, value: Mapping[str, object]) -> bytes:
     try:
         encoded = orjson.dumps(value, option=STRICT)
     except TypeError:
+        from shim.codecs.exact import dumps_exactly  # noqa: PLC0415 - most functions never need it
+
         return dumps_exactly(place, value)
     nulls = encoded.count(b"null")  # the Nones, what orjson makes of NaN, and any text that says so
     if nulls > list(value.values()).count(None):
+        from shim.codecs.exact import refuse_what_json_lacks  # noqa: PLC0415 - most functions never need it
+
         refuse_what_json_lacks(place, value)
     return encoded
-
-
-def dumps_exactly(place: str, value: object) -> bytes:
-    """As `dumps`, with the standard library, which has lone surrogates (escaped), integers of any size and about 900 levels or more."""
-    refuse_what_json_lacks(place, value)
-    try:
-        return json.dumps(value, separators=(",", ":"), default=_as_orjson_does).encode()
-    except RecursionError:
-        raise EventInvalid(f"the {place} is nested too deep to be written as JSON") from None
-    except ValueError as error:  # it holds itself, or an integer of more than 4,300 digits (sys.set_int_max_str_digits)
-        raise EventInvalid(f"the {place} can't be written as JSON: {error}") from None
-
-
-def _as_orjson_does(value: Any) -> object:
-    return str(value) if isinstance(value, UUID) else value.value
 
 
 def validated(event: bytes) -> bytes:
@@ -240,7 +225,9 @@ def validated(event: bytes) -> bytes:
         orjson.loads(event)
     except orjson.JSONDecodeError:
         try:  # to its end, whatever its numbers and escapes mean
-            _read(event, parse_int=str, parse_float=str)
+            from shim.codecs.exact import read  # noqa: PLC0415 - most functions never need it
+
+            read(event, parse_int=str, parse_float=str)
         except Unfit as unfit:
             where = "" if unfit.offset is None else f" at byte {unfit.offset}"
             raise EventInvalid(f"the event is bytes that are not valid JSON: {unfit.reason}{where}") from None
@@ -266,116 +253,20 @@ def surely_finite(value: object, *, looks: int) -> bool:
     return True
 
 
-def refuse_what_json_lacks(place: str, value: Any) -> None:
-    """Looks at every value inside, since orjson is faster but not strict.
-
-    Raises:
-        EventInvalid: a number is NaN or infinite, a key is no text, or a value is of a type that JSON does not have. Says where.
-    """
-    waiting: list[tuple[_Place, Any, int]] = [((None, place), value, 0)]
-    while waiting:
-        at, value, level = waiting.pop()
-        kind: type = type(value)
-        if kind is float:
-            if not math.isfinite(value):
-                raise EventInvalid(f"{_spelled(at)} is {value}, which JSON does not have")
-        elif kind is dict or kind is list or kind is tuple:
-            if level > DEEPEST:
-                raise EventInvalid(f"the {place} is nested too deep to be written as JSON, or holds itself")
-            for key, item in value.items() if kind is dict else enumerate(value):
-                if kind is dict and type(key) is not str:
-                    raise EventInvalid(f"{_spelled(at)} has the key {key!r}, and JSON has only texts for keys")
-                waiting.append(((at, f".{key}" if kind is dict else f"[{key}]"), item, level + 1))
-        elif kind not in (str, int, bool, type(None)) and not isinstance(value, (UUID, Enum)):
-            raise EventInvalid(f"{_spelled(at)} is a {kind.__name__}, which JSON does not have")
-
-
-def _spelled(place: _Place | None) -> str:
-    """A place inside an event, as `event.Records[0].price`."""
-    parts: list[str] = []
-    while place is not None:
-        place, part = place
-        parts.append(part)
-    return "".join(reversed(parts))
-
-
-class Unfit(ValueError):
-    """A reply that gives no value: it is no JSON, or JSON that a result can't hold."""
-
-    def __init__(self, reason: str, *, offset: int | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.offset = offset
-
-
 def loads(reply: bytes | bytearray) -> Any:
     """The one JSON value that the bytes are, every digit of its integers kept.
 
     Raises:
         Unfit: they are not one, or it can't be a result.
     """
-    if _MANY_DIGITS in reply.translate(_DIGITS):
-        return loads_exactly(reply)
-    try:
-        return orjson.loads(reply)
-    except orjson.JSONDecodeError:
-        return loads_exactly(reply)
+    if _MANY_DIGITS not in reply.translate(_DIGITS):
+        try:
+            return orjson.loads(reply)
+        except orjson.JSONDecodeError:
+            pass  # what it does not take may be JSON all the same
+    from shim.codecs.exact import loads_exactly  # noqa: PLC0415 - most functions never need it
 
-
-def loads_exactly(reply: bytes | bytearray) -> Any:
-    """As `loads`, with the standard library, which has integers of any size and says what it does not take."""
-    value = _read(reply, parse_int=int, parse_float=_finite)
-    surrogate = _lone_surrogate(value, reply)
-    if surrogate is not None:
-        raise Unfit("a lone surrogate, which is half a character", offset=surrogate)
-    return value
-
-
-def _read(data: bytes | bytearray, *, parse_int: Callable[[str], Any], parse_float: Callable[[str], Any]) -> Any:
-    """The one JSON value that the bytes are, with those readers of its numbers; raises Unfit."""
-    try:
-        text = str(data, "utf-8")
-    except UnicodeDecodeError as error:
-        raise Unfit(f"not UTF-8 ({error.reason})", offset=error.start) from None
-    try:
-        return json.loads(text, parse_int=parse_int, parse_float=parse_float, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        raise Unfit(f"not one JSON value ({error.msg})", offset=len(text[: error.pos].encode())) from None
-    except RecursionError:
-        raise Unfit("nested too deep") from None
-    except Unfit:
-        raise
-    except ValueError:  # int() takes 4,300 digits at most (sys.set_int_max_str_digits)
-        raise Unfit("an integer with more digits than Python takes") from None
-
-
-_LONE = rb"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}"
-"""Not compiled before it is needed: at every cold start it would cost 0.6 ms."""
-
-
-def _lone_surrogate(value: object, reply: bytes | bytearray) -> int | None:
-    r"""Where in the reply an escape like \ud800 gave half a character, or None. Only an escape can: the reply itself is UTF-8."""
-    escape = re.search(_LONE, reply)
-    if escape is None:
-        return None
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return escape.start()
-    except RecursionError:
-        raise Unfit("nested too deep") from None
-    return None  # a backslash that is escaped itself
-
-
-def _refuse_constant(name: str) -> object:
-    raise Unfit(f"not JSON ({name} is no JSON value)")
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise Unfit(f"a number too large for a float ({digits[:30]})")
-    return number
+    return loads_exactly(reply)
 
 
 def encoded_size(value: Any, *, escapes: bool) -> int:

@@ -69,7 +69,7 @@ def _act(script: list[str], state: State) -> Prediction:  # noqa: C901 - a case 
         elif action == "close":
             state.closed.add(number)
         elif action == "ignore":
-            state.ignored.add(number)
+            state.ignored |= {number} - {signal.SIGKILL, signal.SIGSTOP}  # which nobody can ignore: signal(7)
         elif action == "flood" and state.reaches_us(number):
             if number == state.reply_fd:
                 return Prediction("OutputTooLarge")
