@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 
 
 class Unfit(ValueError):
-    """A reply that gives no value: it is no JSON, or JSON that a result can't hold."""
+    """A reply that gives no value: it does not parse as JSON, or (`parses`) what it says can't be a result."""
 
-    def __init__(self, reason: str, *, offset: int | None = None) -> None:
+    def __init__(self, reason: str, *, offset: int | None = None, parses: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.offset = offset
+        self.parses = parses
 
 
 def success(outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str]) -> Ended:

@@ -78,7 +78,7 @@ def loads_exactly(reply: bytes | bytearray) -> Any:
     value = read(reply, parse_int=int, parse_float=_finite)
     surrogate = _lone_surrogate(value, reply)
     if surrogate is not None:
-        raise Unfit("a lone surrogate, which is half a character", offset=surrogate)
+        raise Unfit("a lone surrogate, which is half a character", offset=surrogate, parses=True)
     return value
 
 

@@ -140,7 +140,7 @@ class LineCodec:
         try:
             return loads(reply), True
         except Unfit as unfit:
-            if self._output == "json" or reply.lstrip(b" \t\r\n")[:1] in (b"{", b"["):
+            if self._output == "json" or unfit.parses or reply.lstrip(b" \t\r\n")[:1] in (b"{", b"["):
                 raise self._invalid(unfit.reason, unfit.offset, ended) from None
             return self._text(ended), False
 
