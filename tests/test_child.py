@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,6 @@ import shim
 from shim import Shim
 from shim.children.environment import child_environment
 from shim.local.context import LambdaContext
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def describe(actor: str, *arguments: str, **settings: Any) -> Any:
@@ -250,13 +248,30 @@ def test_what_can_not_be_run_is_refused_at_init_with_the_reason(tmp_path: Path) 
         Shim(write(tmp_path / "dos", b"#!/bin/sh\r\necho\r\n"))
 
 
-@pytest.mark.parametrize("content", [b"", b"echo no first line\n", b"\x7fELF" + b"\0" * 60, b"MZ\x90\0", b"\0" * 100])
-def test_what_the_kernel_refuses_is_not_runnable_and_the_environment_survives(content: bytes, tmp_path: Path) -> None:
+ARM64, X86_64 = (0xB7).to_bytes(2, "little"), (0x3E).to_bytes(2, "little")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", r"is an empty file \(Exec format error"),
+        (
+            b"echo no first line\n",
+            r"neither an ELF program nor a script with a first line of #!, but begins with b'echo no ",
+        ),
+        (b"MZ\x90\0", "neither an ELF program nor a script"),
+        (b"\x7fELF\x02\x01\x01" + b"\0" * 9, "is a broken ELF program: it ends after 16 bytes"),
+        (b"\x7fELF\x09\x01\x01" + b"\0" * 60, "is a broken ELF program: it has class 9"),
+    ],
+)
+def test_what_the_kernel_refuses_is_told_and_the_environment_survives(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
     program = write(tmp_path / "program", b"#!/bin/sh\necho fine\n")
     runner = Shim(program, output="text")
     assert runner({}) == "fine\n"
     write(tmp_path / "program", content)
-    with pytest.raises(shim.ExecutableNotRunnable, match=r"is no program that this machine .* can run"):
+    with pytest.raises(shim.ExecutableNotRunnable, match=reason):
         runner({})
     (tmp_path / "program").unlink()
     with pytest.raises(shim.ExecutableNotFound):
@@ -266,15 +281,36 @@ def test_what_the_kernel_refuses_is_not_runnable_and_the_environment_survives(co
     assert runner({}) == "again\n"
 
 
-def test_a_missing_loader_is_named_as_such(actor: str, tmp_path: Path) -> None:
+def test_a_program_for_another_architecture_is_told_with_both(actor: str, tmp_path: Path) -> None:
+    content = bytearray(Path(actor).read_bytes())
+    other, here = ("arm64", "x86_64") if os.uname().machine == "x86_64" else ("x86_64", "arm64")
+    content[18:20] = {"arm64": ARM64, "x86_64": X86_64}[other]
+
+    with pytest.raises(
+        shim.ExecutableNotRunnable, match=rf"is a program for {other} \(64 bits\), and this machine is {here}"
+    ):
+        Shim(write(tmp_path / "program", bytes(content)))({})
+
+
+@pytest.mark.parametrize(
+    ("loader", "reason"),
+    [
+        ("/lib/ld-musl-none.so.1", r"needs the loader /lib/ld-musl-none\.so\.1 of musl, another C library"),
+        (
+            "/lib64/ld-missing.so.2",
+            r"needs the loader /lib64/ld-missing\.so\.2 of a C library that is not where it looks",
+        ),
+    ],
+)
+def test_a_missing_loader_is_named(loader: str, reason: str, tmp_path: Path) -> None:
     """As a program that was built for musl has none on Lambda."""
     source = tmp_path / "main.c"
     source.write_text("int main(void) { return 0; }")
     program = tmp_path / "program"
     compiler = shutil.which("cc") or "gcc"
-    subprocess.run([compiler, "-Wl,--dynamic-linker=/lib/ld-missing.so.1", "-o", str(program), str(source)], check=True)
+    subprocess.run([compiler, f"-Wl,--dynamic-linker={loader}", "-o", str(program), str(source)], check=True)
 
-    with pytest.raises(shim.ExecutableNotRunnable, match="needs a loader that is not here"):
+    with pytest.raises(shim.ExecutableNotRunnable, match=reason):
         Shim(str(program))({})
 
 

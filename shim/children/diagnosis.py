@@ -8,6 +8,12 @@ import stat
 
 from shim.errors import ExecutableError, ExecutableNotFound, ExecutableNotRunnable
 
+HEADERS = 1024 * 1024
+"""How much of a file is read for its headers."""
+
+MACHINES = {"aarch64": "arm64"}
+"""The kernel's names of architectures → Lambda's, where they differ."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from shim.request import Request
@@ -80,17 +86,9 @@ def explain(refusal: OSError, request: Request, *, executable: str, folder: str 
         )
     reason = f"{refusal.strerror} ({errno.errorcode.get(refusal.errno or 0, refusal.errno)})"
     if refusal.errno == errno.ENOEXEC:
-        return ExecutableNotRunnable(
-            f"is no program that this machine ({os.uname().machine}) can run: {reason}",
-            executable=executable,
-            cure="build it for this architecture; a script's first line must be #! and its interpreter",
-        )
+        return _explain_format(request.arguments[0], executable, reason)
     if refusal.errno == errno.ENOENT:  # the file is there: what it names is not
-        return ExecutableNotRunnable(
-            f"needs a loader that is not here: {reason}",
-            executable=executable,
-            cure="link it statically, or for the C library of this system",
-        )
+        return _explain_loader(request.arguments[0], executable, reason)
     if refusal.errno == errno.E2BIG:
         texts = [*map(os.fsencode, request.arguments), *(b"=".join(item) for item in request.environment.items())]
         cure = (
@@ -104,6 +102,51 @@ def explain(refusal: OSError, request: Request, *, executable: str, folder: str 
     else:
         cure = ""
     return ExecutableNotRunnable(f"could not be started: {reason}", executable=executable, cure=cure)
+
+
+def _explain_format(path: str, executable: str, reason: str) -> ExecutableError:
+    """Why the kernel takes that file for no program."""
+    from shim.elf import MAGIC, Elf, ElfInvalid  # noqa: PLC0415 - only where the kernel has refused
+
+    here = MACHINES.get(os.uname().machine, os.uname().machine)
+    with open(path, "rb", buffering=0) as file:
+        content = file.read(HEADERS) or b""
+    cure = f"build it for {here}; a script's first line must be #! and its interpreter"
+    if not content:
+        happened, cure = "is an empty file", "package the file itself"
+    elif not content.startswith(MAGIC):
+        happened = f"is neither an ELF program nor a script with a first line of #!, but begins with {content[:8]!r}"
+    else:
+        try:
+            elf = Elf(content)
+        except ElfInvalid as error:
+            happened, cure = f"is a broken ELF program: {error}", "copy it again, as a binary"
+        else:
+            happened = f"is a program for {elf.machine} ({elf.bits} bits), and this machine is {here}"
+    return ExecutableNotRunnable(f"{happened} ({reason})", executable=executable, cure=cure)
+
+
+def _explain_loader(path: str, executable: str, reason: str) -> ExecutableError:
+    """Which loader the file asks for, that is not here."""
+    from shim.elf import Elf, ElfInvalid  # noqa: PLC0415 - only where the kernel has refused
+
+    try:
+        with open(path, "rb", buffering=0) as file:
+            loader = Elf(file.read(HEADERS) or b"").interpreter
+    except (OSError, ElfInvalid):
+        loader = None
+    if loader is None:
+        return ExecutableNotRunnable(f"could not be started: {reason}", executable=executable)
+    library = (
+        "musl, another C library than this system's"
+        if "musl" in loader
+        else "a C library that is not where it looks for it"
+    )
+    return ExecutableNotRunnable(
+        f"needs the loader {loader} of {library}: {reason}",
+        executable=executable,
+        cure="link it statically, or for the C library of this system",
+    )
 
 
 def no_tmp(refusal: OSError, *, executable: str) -> ExecutableError:
