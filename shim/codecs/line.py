@@ -9,7 +9,7 @@ library's json, which is slower and exact, takes over (exact.py):
 from __future__ import annotations
 
 import json
-import math
+import sys
 
 import orjson
 
@@ -246,7 +246,7 @@ def surely_finite(value: object, *, looks: int) -> bool:
                 return False
             waiting.extend(item.values() if kind is dict else item)
         elif kind is float:
-            if not math.isfinite(item):
+            if not abs(item) <= sys.float_info.max:  # NaN is not, either
                 return False
         elif item is not None and kind is not str and kind is not bool and kind is not int:
             return False
