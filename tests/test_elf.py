@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from hypothesis import given, strategies as st
 
 from shim.elf import Elf, ElfInvalid
 
-REAL = [path for path in (shutil.which(name) for name in ("ls", "sh", "python3", "gcc", "git")) if path]
+REAL = [path for path in (shutil.which(name) for name in ("ls", "sh", "gcc", "git", "awk")) if path]
 
 
 @pytest.fixture(scope="session")
@@ -20,12 +21,12 @@ def header(actor: str) -> bytes:
     return Path(actor).read_bytes()[:4096]
 
 
-@pytest.mark.skipif(not shutil.which("readelf"), reason="binutils' readelf is not here")
+@pytest.mark.skipif(
+    not shutil.which("readelf") and os.environ.get("CI") != "true", reason="readelf, of binutils, is not here"
+)
 @pytest.mark.parametrize("path", REAL)
 def test_it_says_what_readelf_says(path: str) -> None:
     content = Path(path).resolve().read_bytes()
-    if not content.startswith(b"\x7fELF"):
-        pytest.skip("a script")
     said = subprocess.check_output(["readelf", "-lhd", path], text=True)
     elf = Elf(content)
 
