@@ -22,12 +22,25 @@ FIXTURES = ROOT / "fixtures"
 
 
 @pytest.fixture(scope="session")
-def actor(tmp_path_factory: pytest.TempPathFactory) -> str:
+def compiler() -> str:
+    """The C compiler."""
+    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if found is None:
+        missing("there is no C compiler (cc, gcc or clang)")
+    return str(found)
+
+
+def missing(what: str) -> None:
+    """A component that is not here fails a test where all must be (CI=true), and skips it elsewhere."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def actor(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The compiled actor; its path is this test process's alone, so that its processes can be told from all others."""
-    if not (shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")):
-        if os.environ.get("CI") == "true":
-            pytest.fail("there is no C compiler")
-        pytest.skip("there is no C compiler (cc, gcc or clang) to build the actor with")
+    assert compiler
     return str(compile_actor(tmp_path_factory.mktemp("actor")))
 
 

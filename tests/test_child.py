@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -302,12 +301,11 @@ def test_a_program_for_another_architecture_is_told_with_both(actor: str, tmp_pa
         ),
     ],
 )
-def test_a_missing_loader_is_named(loader: str, reason: str, tmp_path: Path) -> None:
+def test_a_missing_loader_is_named(loader: str, reason: str, compiler: str, tmp_path: Path) -> None:
     """As a program that was built for musl has none on Lambda."""
     source = tmp_path / "main.c"
     source.write_text("int main(void) { return 0; }")
     program = tmp_path / "program"
-    compiler = shutil.which("cc") or "gcc"
     subprocess.run([compiler, f"-Wl,--dynamic-linker={loader}", "-o", str(program), str(source)], check=True)
 
     with pytest.raises(shim.ExecutableNotRunnable, match=reason):

@@ -17,7 +17,7 @@ from shim import Shim, ShimError
 from shim.children import sweep
 from shim.children.process import reap_late
 from shim.local.context import LambdaContext
-from tests.conftest import FIXTURES, ROOT, descriptors, eventually, processes_of
+from tests.conftest import FIXTURES, ROOT, descriptors, eventually, missing, processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,7 +106,6 @@ def test_what_forks_while_it_is_swept_is_swept_too(left_behind: Callable[[], lis
     assert alive == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0 and os.environ.get("CI") != "true", reason="a process namespace takes root")
 def test_numbers_that_wrap_around_are_no_hiding_place(actor: str, tmp_path: Path) -> None:
     """The kernel counts up to pid_max and begins again: what was born since may have a smaller number than the child."""
     program = tmp_path / "host.py"
@@ -160,7 +159,7 @@ def test_alone_on_lambda_a_thread_of_the_host_is_no_orphan(tmp_path: Path) -> No
     assert in_a_process_namespace(f"{make_task_root} && {sys.executable} {program}", environment) == "done\n"
 
 
-def test_a_process_whose_first_thread_has_ended_is_killed_too(tmp_path: Path) -> None:
+def test_a_process_whose_first_thread_has_ended_is_killed_too(compiler: str, tmp_path: Path) -> None:
     """It shows as a zombie, and lives."""
     source = tmp_path / "headless.c"
     source.write_text(
@@ -170,27 +169,27 @@ def test_a_process_whose_first_thread_has_ended_is_killed_too(tmp_path: Path) ->
         " close(0); close(1); close(2); pthread_create(&thread, 0, stay, 0); pthread_exit(0); }\n"
     )
     program = tmp_path / "headless"
-    subprocess.run([shutil.which("cc") or "gcc", "-pthread", "-o", str(program), str(source)], check=True)
+    subprocess.run([compiler, "-pthread", "-o", str(program), str(source)], check=True)
     script = f"{program}; sleep 0.4"  # long enough for /proc to be listed, which shows no threads
     for pause in ("sleep 0.05", "sleep 0.4"):
         Shim("sh", args=["-c", script.replace("sleep 0.4", pause)], output="text")({})
-    alive = [
-        name
-        for name in os.listdir("/proc")
-        if name.isdecimal()
-        and Path(f"/proc/{name}/comm").read_text() == "headless\n"
-        and len(os.listdir(f"/proc/{name}/task")) > 1
-    ]
+    alive = [name for name in os.listdir("/proc") if name.isdecimal() and _has_several_threads(name, "headless")]
     for name in alive:
         os.kill(int(name), signal.SIGKILL)
 
     assert alive == []
 
 
+NAMESPACE = ["unshare", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child"]
+
+
 def in_a_process_namespace(command: str, environment: Mapping[str, str]) -> str:
     """What a command prints that runs as Lambda's sandbox does: processes are its own, and orphans fall to process 1."""
+    probe = subprocess.run([*NAMESPACE, "true"], capture_output=True, text=True, timeout=60, check=False)
+    if probe.returncode != 0:
+        missing(f"no process namespace can be made here: {probe.stderr.strip()}")
     answer = subprocess.run(
-        ["unshare", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child", "sh", "-c", f"{command}; true"],
+        [*NAMESPACE, "sh", "-c", f"{command}; true"],
         env={**environment, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -209,7 +208,6 @@ def test_10000_numbers_between_are_not_looked_at_one_by_one() -> None:
     assert os.getpid() in looked_at
 
 
-@pytest.mark.skipif(os.geteuid() != 0 and os.environ.get("CI") != "true", reason="a process namespace takes root")
 @pytest.mark.parametrize("alone", [True, False])
 def test_alone_on_lambda_every_new_orphan_is_the_childs(alone: bool, actor: str, tmp_path: Path) -> None:
     """In a process namespace of its own, as Lambda's sandbox is one: orphans fall to process 1, as there."""
@@ -248,10 +246,9 @@ def test_alone_on_lambda_is_known_by_its_variables(change: dict[str, str], expec
     assert sweep.alone_on_lambda({**there, **change}) is expected
 
 
-def test_a_child_that_a_debugger_holds_does_not_hold_the_answer(tmp_path: Path) -> None:
+def test_a_child_that_a_debugger_holds_does_not_hold_the_answer(compiler: str, tmp_path: Path) -> None:
     """Its zombie can't be reaped, so how it ended is not known; that is said in time, and no success is made up."""
     program = tmp_path / "held"
-    compiler = shutil.which("cc") or "gcc"
     subprocess.run([compiler, "-o", str(program), str(FIXTURES / "executables" / "held.c")], check=True)
     runner = Shim(str(program), output="text")
     context = LambdaContext(timeout=2)
@@ -300,3 +297,10 @@ def _ignoring_errors(runner: Shim, *, timeout: float = 20) -> None:
         runner({}, LambdaContext(timeout=timeout))
     except ShimError:
         pass
+
+
+def _has_several_threads(pid: str, name: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text() == f"{name}\n" and len(os.listdir(f"/proc/{pid}/task")) > 1
+    except OSError:
+        return False  # it has gone meanwhile
