@@ -142,7 +142,10 @@ def _folder(settings: Settings, root: str) -> str | None:
             "SIGCHLD is ignored in this process, and the kernel then throws every exit code away: leave it at its default"
         )
     folder = os.path.join(root, settings.cwd or "")
-    same = os.path.realpath(folder) == os.getcwd()
+    try:
+        same = os.path.realpath(folder) == os.getcwd()
+    except FileNotFoundError:  # our own is gone
+        same = False
     if not os.path.isdir(folder):
         mistakes.append(f"cwd must be a folder, which {folder} is not")
     elif not same:

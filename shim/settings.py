@@ -258,7 +258,13 @@ class Settings:
 
 def task_root(environ: Mapping[str, str] = os.environ) -> str:
     """The folder of the deployment package: LAMBDA_TASK_ROOT, or the current folder where that is unset."""
-    return environ.get("LAMBDA_TASK_ROOT") or os.getcwd()
+    root = environ.get("LAMBDA_TASK_ROOT")
+    if root:
+        return root
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise SettingsError(["LAMBDA_TASK_ROOT must be set, since the current folder is gone"]) from None
 
 
 def _from_variables(environ: Mapping[str, str], mistakes: list[str]) -> dict[str, tuple[str, Any]]:

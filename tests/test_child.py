@@ -327,6 +327,26 @@ def test_a_folder_that_is_gone_is_told(actor: str, tmp_path: Path) -> None:
         runner({})
 
 
+def test_a_host_whose_own_folder_is_gone_is_served_or_told(actor: str, tmp_path: Path) -> None:
+    program = (
+        "import os, shim\n"
+        f"os.mkdir({str(tmp_path / 'gone')!r}); os.chdir({str(tmp_path / 'gone')!r}); os.rmdir({str(tmp_path / 'gone')!r})\n"
+        f"try: shim.Shim({actor!r})\n"
+        "except shim.SettingsError as error: print(error)\n"
+        f"os.environ['LAMBDA_TASK_ROOT'] = {str(tmp_path)!r}\n"
+        f"print(shim.Shim({actor!r}, args=['describe'])({{}})['folder'])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "LAMBDA_TASK_ROOT"}
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False, env=environment
+    )
+
+    assert answer.stdout.splitlines() == [
+        "the settings have 1 mistake: LAMBDA_TASK_ROOT must be set, since the current folder is gone",
+        str(tmp_path),
+    ], answer.stderr
+
+
 def test_no_descriptors_left_is_an_error_and_no_leak(actor: str) -> None:
     runner = Shim(actor, args=["copy"])
     runner({})
