@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -27,10 +27,10 @@ def compiler() -> str:
     found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if found is None:
         missing("there is no C compiler (cc, gcc or clang)")
-    return str(found)
+    return found
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """A component that is not here fails a test where all must be (CI=true), and skips it elsewhere."""
     if os.environ.get("CI") == "true":
         pytest.fail(what)

@@ -204,13 +204,9 @@ class Child:
         """
         swept = 0
         if sweep.last_pid() != self.pid:  # something was started since, perhaps by it
-            lived = now() - self.started
-            swept = sweep.sweep(
-                self.pid, b"%s=%s" % (sweep.MARK, self.mark), alone=alone, lived=lived, until=give_up_at
-            )
-        for _ in range(
-            LARGE_PIPE_SIZE // PIPE_SIZE
-        ):  # what came before the kill, and no more: somebody may go on writing
+            swept = self._sweep(alone=alone, until=give_up_at)
+        # What came before the kill is read, and no more: somebody may go on writing.
+        for _ in range(LARGE_PIPE_SIZE // PIPE_SIZE):
             if not self.pipes_open:
                 break
             self.attend(now())
@@ -228,8 +224,8 @@ class Child:
                     poll = select.poll()
                     poll.register(self._pidfds[0], select.POLLIN)
                     poll.poll(1000)
-                lived, until = now() - self.started, now() + 1
-                sweep.sweep(self.pid, b"%s=%s" % (sweep.MARK, self.mark), alone=alone, lived=lived, until=until)
+                until = now() + 1
+                self._sweep(alone=alone, until=until)
                 self._reap(until)
         except ChildProcessError:
             pass  # it was reaped already, and its number may be a stranger's
@@ -245,6 +241,11 @@ class Child:
         self._pipes.clear()
         self._pidfds.clear()
         sweep.driven.difference_update(self._born)
+
+    def _sweep(self, *, alone: bool, until: float) -> int:
+        """Kills what it left behind; returns how many there were."""
+        mark = b"%s=%s" % (sweep.MARK, self.mark)
+        return sweep.sweep(self.pid, mark, alone=alone, lived=now() - self.started, until=until)
 
     def _timeout(self, remaining: float | None) -> float | None:
         """Milliseconds for poll."""

@@ -5,22 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import pytest
-
+from tests.conftest import missing
 from tests.real.install import RIE
 from tests.real.quota import Quota
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-def missing(reason: str) -> NoReturn:
-    """Ends a test that lacks something: where CI is set to `true` it fails, anywhere else it is skipped."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def rie() -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.real.components import missing
+from tests.conftest import missing
 
 
 def test_without_a_component_a_test_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
