@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.conftest import missing
 from tests.real.install import RIE
 from tests.real.quota import Quota
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def rie() -> Path:
@@ -35,3 +34,34 @@ def quota() -> Quota:
         return Quota()
     except OSError as refusal:
         missing(str(refusal))
+
+
+def haskell() -> str:
+    """The Haskell compiler, with aeson, which reads and writes JSON."""
+    compiler, packages = shutil.which("ghc"), shutil.which("ghc-pkg")
+    if compiler is None or packages is None:
+        missing("there is no Haskell compiler (ghc): on Debian, apt-get install ghc libghc-aeson-dev")
+    if subprocess.run([packages, "latest", "aeson"], capture_output=True, check=False).returncode != 0:
+        missing("the Haskell compiler has no aeson: on Debian, apt-get install libghc-aeson-dev")
+    return compiler
+
+
+def pandoc() -> Path:
+    """The static pandoc that its PyPI package brings along."""
+    package = find_spec("pypandoc")
+    program = Path(package.origin or "").with_name("files") / "pandoc" if package else None
+    if program is None or not os.access(program, os.X_OK):
+        missing("pandoc is missing: pip install pypandoc-binary")
+    return program
+
+
+def mount_namespace() -> list[str]:
+    """The command that starts another where it may mount what nobody else sees."""
+    command = ["unshare", "--mount"]
+    try:
+        probe = subprocess.run([*command, "mount", "--bind", "/", "/"], capture_output=True, text=True, check=False)
+    except FileNotFoundError as absent:
+        missing(f"no mount namespace can be made here: {absent}")
+    if probe.returncode != 0:
+        missing(f"no mount namespace can be made here: {probe.stderr.strip()}")
+    return command

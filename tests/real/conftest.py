@@ -14,7 +14,7 @@ from tests.real.rie import Rie
 from tests.real.session import kill, left_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tests.real.quota import Quota
 
@@ -25,8 +25,12 @@ ENVIRONMENTS = {"ascii": "", "utf8": "AWS_Lambda_python3.12"}
 class Start(Protocol):
     """Starts an execution environment."""
 
-    def __call__(self, variables: Mapping[str, str] = {}, *, quota: Quota | None = None) -> Rie:
-        """With these variables, and under that quota: the function alone, not the emulator, which has no part of a function's share."""
+    def __call__(
+        self, variables: Mapping[str, str] = {}, *, quota: Quota | None = None, under: Sequence[str] = ()
+    ) -> Rie:
+        """With these variables, under that quota and under that command: the function alone, not the emulator, which has no part of a
+        function's share or of what its sandbox lacks.
+        """
 
 
 @pytest.fixture
@@ -65,10 +69,11 @@ def start(folder: Path, tmp_path: Path) -> Iterator[Start]:
     started: list[Rie] = []
     log = tmp_path / "log"
 
-    def begin(variables: Mapping[str, str] = {}, *, quota: Quota | None = None) -> Rie:
+    def begin(variables: Mapping[str, str] = {}, *, quota: Quota | None = None, under: Sequence[str] = ()) -> Rie:
+        function = [*under, *command]
         begun = Rie(
             program,
-            quota.limits(command) if quota else command,
+            quota.limits(function) if quota else function,
             folder=folder,
             variables=variables,
             log=log,

@@ -1,0 +1,66 @@
+"""The programs in fixtures/programs that have to be compiled, and a machine on which a library is missing."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.conftest import FIXTURES
+from tests.real import components
+from tests.real.install import RIE
+
+PROGRAMS = FIXTURES / "programs"
+
+
+def compile_haskell_csv() -> Path:
+    """The compiled haskell-csv, kept beside the emulator under its sources' fingerprint: it takes seconds, and is the same until they change."""
+    compiler = components.haskell()
+    sources = sorted((PROGRAMS / "haskell-csv").glob("*.hs"))
+    fingerprint = sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    program = RIE.with_name(fingerprint) / "haskell-csv"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with program.with_name("lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the processes that test at once compiles, the others wait
+        if not program.exists():
+            with TemporaryDirectory(dir=program.parent) as build:
+                unfinished = Path(build, "program")
+                command = [compiler, "-v0", "-O", "-Wall", "-outputdir", build, "-o", str(unfinished)]
+                subprocess.run([*command, *map(str, sources)], check=True)
+                unfinished.replace(program)
+    return program
+
+
+def compile_c_count(compiler: str, folder: Path) -> Path:
+    """The compiled c-count, in that folder."""
+    program = folder / "count"
+    source = PROGRAMS / "c-count" / "count.c"
+    subprocess.run([compiler, "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True)
+    return program
+
+
+def without(library: str, program: Path, folder: Path) -> list[str]:
+    """The command that starts another on this machine as it would be without that library, which the program needs.
+
+    In a mount namespace the library's folder is covered by one with links to all else that is in it, made in `folder`.
+    """
+    namespace = components.mount_namespace()
+    (path,) = re.findall(rf"^\s*{re.escape(library)} => (\S+)", dependencies(program), re.MULTILINE)
+    libraries = Path(path).parent.resolve()
+    originals, others = folder / "originals", folder / "others"
+    originals.mkdir()
+    others.mkdir()
+    for entry in libraries.iterdir():
+        if entry.name != library:
+            (others / entry.name).symlink_to(originals / entry.name)
+    cover = 'mount --bind "$1" "$2" && mount --bind "$3" "$1" && shift 3 && exec "$@"'
+    return [*namespace, "/bin/sh", "-c", cover, "cover", str(libraries), str(originals), str(others)]
+
+
+def dependencies(program: Path, *, under: list[str] | None = None) -> str:
+    """What the loader says of the libraries that a program needs."""
+    command = [*(under or []), "ldd", str(program)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
