@@ -1,0 +1,1 @@
+"""Whether anything piles up over thousands of invocations: `python -m tests.soak`."""
