@@ -110,8 +110,9 @@ class Shim:
         self.settings = settings
         folder = _folder(settings, root)
         environment = child_environment(os.environb, task_root=root, env=settings.env, deny=settings.env_deny)
-        path = resolve(settings.executable, task_root=root, path=os.fsdecode(environment[b"PATH"]))
-        problem = examine(path, executable=settings.executable)
+        search = os.fsdecode(environment[b"PATH"])
+        path = resolve(settings.executable, task_root=root, path=search)
+        problem = examine(path, executable=settings.executable, search=search)
         if problem is not None:
             raise problem
         seal_descriptors()
@@ -123,6 +124,7 @@ class Shim:
             environment=environment,
             tells_trace=not is_denied(TRACE_ID, settings.env_deny),
             escapes=host_escapes(),
+            memory=function_memory(),
         )
         self._runner = OneShot(settings, folder=folder, log=self._log, alone=sweep.alone_on_lambda())
         self._count = count(1)
@@ -165,3 +167,9 @@ def host_escapes() -> bool:
     name, _, version = os.environ.get("AWS_EXECUTION_ENV", "").rpartition("python")
     major, _, minor = version.partition(".")
     return not (name == "AWS_Lambda_" and major == "3" and minor.isdecimal() and int(minor) >= 12)
+
+
+def function_memory() -> int | None:
+    """The function's memory in bytes, as Lambda tells it."""
+    megabytes = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "")
+    return int(megabytes) * 1024 * 1024 if megabytes.isascii() and megabytes.isdecimal() else None

@@ -6,16 +6,28 @@ counts in the file may be hostile: whatever does not fit is `ElfInvalid`. Pure: 
 
 from __future__ import annotations
 
-import struct
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, Protocol
+
+    class Content(Protocol):
+        """A file's bytes."""
+
+        def __len__(self) -> int: ...
+
+        def __getitem__(self, part: slice, /) -> bytes: ...
+
 
 MAGIC = b"\x7fELF"
 ELFCLASS32, ELFCLASS64 = 1, 2
 ELFDATA2LSB, ELFDATA2MSB = 1, 2
-ET_EXEC, ET_DYN = 2, 3
+ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ = 0, 1, 5, 10
 PN_MAX = 512
 """More program headers than any linker writes."""
+PATH_MAX = 4096
+"""The longest path that the kernel takes (<linux/limits.h>)."""
 
 MACHINES = {
     0x03: "i386",
@@ -39,35 +51,37 @@ class Elf:
     """What an ELF file says of how it is to be loaded.
 
     Args:
-        data: the whole file, or as much of it as the headers need.
+        data: the file: bytes, a memory map, or what else has a length and gives bytes for a slice. Little of it is read.
 
     Raises:
         ElfInvalid: it can't be read.
     """
 
-    __slots__ = ("_data", "_headers", "_order", "_wide", "machine", "type")
+    __slots__ = ("_data", "_headers", "_order", "_wide", "entry", "machine", "type")
 
-    def __init__(self, data: bytes | memoryview) -> None:
+    def __init__(self, data: Content) -> None:
         self._data = data
-        if bytes(data[:4]) != MAGIC:
+        ident = data[:16]
+        if ident[:4] != MAGIC:
             raise ElfInvalid("it does not begin with the magic of ELF")
         if len(data) < 20:
             raise ElfInvalid(f"it ends after {len(data)} bytes, inside its first header")
-        ei_class, ei_data = data[4], data[5]
+        ei_class, ei_data = ident[4], ident[5]
         if ei_class not in (ELFCLASS32, ELFCLASS64) or ei_data not in (ELFDATA2LSB, ELFDATA2MSB):
             raise ElfInvalid(f"it has class {ei_class} and byte order {ei_data}, which ELF does not have")
         self._wide = ei_class == ELFCLASS64
-        self._order = "<" if ei_data == ELFDATA2LSB else ">"
-        self.type, e_machine = self._unpack("HH", 16)
+        self._order: Literal["little", "big"] = "little" if ei_data == ELFDATA2LSB else "big"
+        header = self._slice(0, 64 if self._wide else 52)
+        self.type = self._number(header, 16, 2)
+        e_machine = self._number(header, 18, 2)
         self.machine = MACHINES.get(e_machine, f"machine {e_machine}")
         """The architecture it is for."""
-        if self._wide:
-            (e_phoff,), (e_phentsize, e_phnum) = self._unpack("Q", 32), self._unpack("HH", 54)
-        else:
-            (e_phoff,), (e_phentsize, e_phnum) = self._unpack("I", 28), self._unpack("HH", 42)
-        if e_phnum > PN_MAX:
-            raise ElfInvalid(f"it has {e_phnum} program headers, more than any linker writes")
-        self._headers = [self._program_header(e_phoff + index * e_phentsize) for index in range(e_phnum)]
+        word = 8 if self._wide else 4
+        self.entry = self._number(header, 24, word)
+        """Where its code begins; 0 in a library that is no program."""
+        e_phoff = self._number(header, 24 + word, word)
+        e_phentsize, e_phnum = (self._number(header, at + 3 * word, 2) for at in (30, 32))
+        self._headers = self._program_headers(e_phoff, e_phentsize, e_phnum)
 
     @property
     def bits(self) -> int:
@@ -79,6 +93,8 @@ class Elf:
         """PT_INTERP: the loader that the kernel starts in its place, or None for a file that is static."""
         for p_type, offset, _, size in self._headers:
             if p_type == PT_INTERP:
+                if size > PATH_MAX:
+                    raise ElfInvalid(f"the path of its loader has {size} bytes")
                 return self._slice(offset, size).split(b"\0", 1)[0].decode("utf-8", "replace")
         return None
 
@@ -102,24 +118,27 @@ class Elf:
         """How long the file must be at least for what is loaded of it; a shorter one was copied half."""
         return max((offset + size for p_type, offset, _, size in self._headers if p_type == PT_LOAD), default=0)
 
-    def _unpack(self, layout: str, offset: int) -> tuple[int, ...]:
-        try:
-            return struct.unpack_from(self._order + layout, self._data, offset)
-        except struct.error:
-            raise ElfInvalid(f"it ends after {len(self._data)} bytes, before a header at {offset}") from None
-
-    def _program_header(self, at: int) -> tuple[int, int, int, int]:
-        """p_type, p_offset, p_vaddr, p_filesz."""
-        if self._wide:
-            p_type, _, p_offset, p_vaddr, _, p_filesz = self._unpack("IIQQQQ", at)
-        else:
-            p_type, p_offset, p_vaddr, _, p_filesz = self._unpack("IIIII", at)
-        return p_type, p_offset, p_vaddr, p_filesz
-
     def _slice(self, offset: int, size: int) -> bytes:
         if offset + size > len(self._data):
             raise ElfInvalid(f"it ends after {len(self._data)} bytes, before what its headers place at {offset}")
         return bytes(self._data[offset : offset + size])
+
+    def _number(self, data: bytes, at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], self._order)
+
+    def _program_headers(self, at: int, size: int, count: int) -> list[tuple[int, int, int, int]]:
+        """p_type, p_offset, p_vaddr, p_filesz of each."""
+        if count > PN_MAX:
+            raise ElfInvalid(f"it has {count} program headers, more than any linker writes")
+        places = ((0, 4), (8, 8), (16, 8), (32, 8)) if self._wide else ((0, 4), (4, 4), (8, 4), (16, 4))
+        if count and size < (56 if self._wide else 32):
+            raise ElfInvalid(f"its program headers have {size} bytes each, too few for what they hold")
+        table = self._slice(at, size * count)
+        read = self._number
+        return [
+            tuple(read(table, start + place, width) for place, width in places)  # type: ignore[misc] # there are four
+            for start in range(0, size * count, size or 1)
+        ]
 
     def _offset_of(self, address: int) -> int:
         """Where in the file the segment lies that is loaded at an address."""
@@ -130,12 +149,13 @@ class Elf:
 
     def _dynamic(self) -> list[tuple[int, int]]:
         """The tags and values of PT_DYNAMIC."""
+        width = 8 if self._wide else 4
         for p_type, offset, _, size in self._headers:
             if p_type == PT_DYNAMIC:
-                layout = self._order + ("qQ" if self._wide else "iI")
-                section = self._slice(offset, size - size % struct.calcsize(layout))
+                section = self._slice(offset, size)
                 pairs = []
-                for tag, value in struct.iter_unpack(layout, section):
+                for at in range(0, size - 2 * width + 1, 2 * width):
+                    tag, value = self._number(section, at, width), self._number(section, at + width, width)
                     if tag == DT_NULL:
                         break
                     pairs.append((tag, value))

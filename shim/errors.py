@@ -109,12 +109,12 @@ class ExitError(ExecutableError):
         exit_code: 1 to 255.
     """
 
-    def __init__(self, *, exit_code: int, reported: str = "", **facts: Unpack[Facts]) -> None:
+    def __init__(self, *, exit_code: int, reported: str = "", cure: str = "", **facts: Unpack[Facts]) -> None:
         self.exit_code = exit_code
         happened = f"ended with exit code {exit_code} after {seconds(facts['duration'])}"
         if reported:
             happened += f" and reported: {reported}"
-        super().__init__(happened, **facts)
+        super().__init__(happened, cure=cure, **facts)
 
 
 class SignalError(ExecutableError):
@@ -125,11 +125,14 @@ class SignalError(ExecutableError):
         core_dumped: whether the kernel wrote a core file.
     """
 
-    def __init__(self, *, signal: str, core_dumped: bool, **facts: Unpack[Facts]) -> None:
+    def __init__(
+        self, *, signal: str, core_dumped: bool, why: str = "", cure: str = "", **facts: Unpack[Facts]
+    ) -> None:
         self.signal = signal
         self.core_dumped = core_dumped
         dumped = " (core dumped)" if core_dumped else ""
-        super().__init__(f"was killed by {signal}{dumped} after {seconds(facts['duration'])}", **facts)
+        happened = f"was killed by {signal}{dumped} after {seconds(facts['duration'])}"
+        super().__init__(f"{happened}, {why}" if why else happened, cure=cure, **facts)
 
 
 class DeadlineExceeded(ExecutableError):

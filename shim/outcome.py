@@ -34,6 +34,11 @@ class Usage:
         self._ours = ours
 
     @property
+    def own(self) -> int:
+        """Peak memory of this process, which is not the child, in bytes."""
+        return self._ours()
+
+    @property
     def max_rss(self) -> int | None:
         """Peak memory in bytes; None where it may be the handler's own: a spawned child begins with the peak of its parent."""
         return self._peak if self._peak > self._ours() else None

@@ -6,17 +6,29 @@ import errno
 import os
 import stat
 
+from shim.elf import ET_CORE, ET_REL, MAGIC, Elf, ElfInvalid
 from shim.errors import ExecutableError, ExecutableNotFound, ExecutableNotRunnable
 
-HEADERS = 1024 * 1024
-"""How much of a file is read for its headers."""
-
+FIRST_LINE = 255
+"""Bytes of a script's first line that the kernel reads (<linux/binfmts.h>, BINPRM_BUF_SIZE)."""
+NESTED = 4
+"""How deep the kernel follows scripts whose interpreter is a script (fs/exec.c)."""
 MACHINES = {"aarch64": "arm64"}
 """The kernel's names of architectures → Lambda's, where they differ."""
+RUNS = {"x86_64": ("x86_64", "i386"), "arm64": ("arm64", "arm")}
+"""What a kernel for an architecture may run."""
+FORMATS = "/proc/sys/fs/binfmt_misc"
+"""Where a kernel lists what else it takes for programs, as qemu's. Lambda's takes nothing else."""
+WINDOWS = "write its lines with LF ends, not CR LF as Windows does"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self, TypeAlias
+
     from shim.request import Request
+
+    Finding: TypeAlias = tuple[type[ExecutableError], str, str]
+    """What is wrong: the error's class, what it says, the cure."""
 
 
 def resolve(executable: str, *, task_root: str, path: str) -> str:
@@ -46,38 +58,28 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
     )
 
 
-def examine(path: str, *, executable: str) -> ExecutableError | None:
-    """What will keep that file from being run, as far as a look at it tells; None where nothing is seen."""
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return ExecutableNotFound(f"was not found: there is no {path}", executable=executable, cure="package the file")
-    except OSError as error:
-        return ExecutableNotRunnable(f"can't be looked at: {error.strerror} ({path})", executable=executable)
-    if stat.S_ISDIR(mode):
-        return ExecutableNotRunnable(
-            "is a folder, not a file", executable=executable, cure="set executable to a file in it"
-        )
-    if not stat.S_ISREG(mode):
-        return ExecutableNotRunnable(
-            f"is no file but something else ({stat.filemode(mode)})",
-            executable=executable,
-            cure="set executable to a file",
-        )
-    if not os.access(path, os.X_OK):
-        return ExecutableNotRunnable(
-            f"has no execute bit for us (its mode is {stat.filemode(mode)})",
-            executable=executable,
-            cure="chmod +x it before it is packaged (a zip made on Windows loses the bit)",
-        )
-    return _examine_interpreter(path, executable)
+def examine(path: str, *, executable: str, search: str) -> ExecutableError | None:
+    """What will keep that file from being run, as far as a look at its first bytes tells; None where nothing is seen.
+
+    Args:
+        path: the file.
+        executable: its name in the error.
+        search: the child's PATH, on which `#!/usr/bin/env` looks.
+    """
+    finding = _look_at(path, search)
+    if finding is None:
+        return None
+    kind, happened, cure = finding
+    return kind(happened, executable=executable, cure=cure)
 
 
 def explain(refusal: OSError, request: Request, *, executable: str, folder: str | None) -> ExecutableError:
     """The error for the kernel's refusal to start a child with that request in that folder (None: our own)."""
-    seen = examine(request.arguments[0], executable=executable)
-    if seen is not None:
-        return seen
+    search = os.fsdecode(request.environment.get(b"PATH", b""))
+    finding = _look_at(request.arguments[0], search, refused=True)
+    if finding is not None:
+        kind, happened, cure = finding
+        return kind(happened, executable=executable, cure=cure)
     if not os.path.isdir(folder or "."):
         return ExecutableNotRunnable(
             f"could not be started, since the folder to run it in is gone ({folder or 'our current folder'})",
@@ -85,10 +87,6 @@ def explain(refusal: OSError, request: Request, *, executable: str, folder: str 
             cure="let it be there as long as the function is",
         )
     reason = f"{refusal.strerror} ({errno.errorcode.get(refusal.errno or 0, refusal.errno)})"
-    if refusal.errno == errno.ENOEXEC:
-        return _explain_format(request.arguments[0], executable, reason)
-    if refusal.errno == errno.ENOENT:  # the file is there: what it names is not
-        return _explain_loader(request.arguments[0], executable, reason)
     if refusal.errno == errno.E2BIG:
         texts = [*map(os.fsencode, request.arguments), *(b"=".join(item) for item in request.environment.items())]
         cure = (
@@ -99,54 +97,13 @@ def explain(refusal: OSError, request: Request, *, executable: str, folder: str 
         cure = "no process or memory is left: Lambda allows 1,024 processes and threads, and the function's memory"
     elif refusal.errno in (errno.EMFILE, errno.ENFILE):
         cure = "no descriptor is left: Lambda allows 1,024, and this process has them open"
+    elif refusal.errno == errno.EACCES and os.statvfs(request.arguments[0]).f_flag & os.ST_NOEXEC:
+        cure = "its file system is mounted noexec: put it where programs may be run from"
+    elif refusal.errno == errno.ETXTBSY:
+        cure = "somebody still writes to it: close it first"
     else:
         cure = ""
     return ExecutableNotRunnable(f"could not be started: {reason}", executable=executable, cure=cure)
-
-
-def _explain_format(path: str, executable: str, reason: str) -> ExecutableError:
-    """Why the kernel takes that file for no program."""
-    from shim.elf import MAGIC, Elf, ElfInvalid  # noqa: PLC0415 - only where the kernel has refused
-
-    here = MACHINES.get(os.uname().machine, os.uname().machine)
-    with open(path, "rb", buffering=0) as file:
-        content = file.read(HEADERS) or b""
-    cure = f"build it for {here}; a script's first line must be #! and its interpreter"
-    if not content:
-        happened, cure = "is an empty file", "package the file itself"
-    elif not content.startswith(MAGIC):
-        happened = f"is neither an ELF program nor a script with a first line of #!, but begins with {content[:8]!r}"
-    else:
-        try:
-            elf = Elf(content)
-        except ElfInvalid as error:
-            happened, cure = f"is a broken ELF program: {error}", "copy it again, as a binary"
-        else:
-            happened = f"is a program for {elf.machine} ({elf.bits} bits), and this machine is {here}"
-    return ExecutableNotRunnable(f"{happened} ({reason})", executable=executable, cure=cure)
-
-
-def _explain_loader(path: str, executable: str, reason: str) -> ExecutableError:
-    """Which loader the file asks for, that is not here."""
-    from shim.elf import Elf, ElfInvalid  # noqa: PLC0415 - only where the kernel has refused
-
-    try:
-        with open(path, "rb", buffering=0) as file:
-            loader = Elf(file.read(HEADERS) or b"").interpreter
-    except (OSError, ElfInvalid):
-        loader = None
-    if loader is None:
-        return ExecutableNotRunnable(f"could not be started: {reason}", executable=executable)
-    library = (
-        "musl, another C library than this system's"
-        if "musl" in loader
-        else "a C library that is not where it looks for it"
-    )
-    return ExecutableNotRunnable(
-        f"needs the loader {loader} of {library}: {reason}",
-        executable=executable,
-        cure="link it statically, or for the C library of this system",
-    )
 
 
 def no_tmp(refusal: OSError, *, executable: str) -> ExecutableError:
@@ -158,22 +115,202 @@ def no_tmp(refusal: OSError, *, executable: str) -> ExecutableError:
     )
 
 
-def _examine_interpreter(path: str, executable: str) -> ExecutableError | None:
-    """Whether the interpreter in a script's first line is there."""
+def describe(path: str) -> str:
+    """What the file is, in a few words: "16,184 bytes, x86_64", "312 bytes, a script for /bin/sh"."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            line = (file.read(256) or b"").partition(b"\n")[0]
+        with _File(path) as file:
+            words = _script(file[:FIRST_LINE])
+            kind = f"a script for {words[0]}" if words else Elf(file).machine
+            return f"{len(file):,} bytes, {kind}"
+    except (OSError, ElfInvalid):
+        return "a file that can't be read"
+
+
+def loader_of(path: str) -> tuple[str, str] | None:
+    """The loader of the program that the kernel runs for that file, and that program, which for a script is its interpreter; None for a static one."""
+    try:
+        for _ in range(NESTED):
+            with _File(path) as file:
+                words = _script(file[:FIRST_LINE])
+                if not words:
+                    loader = Elf(file).interpreter
+                    return None if loader is None else (loader, path)
+                path = words[0]
+    except (OSError, ElfInvalid):
+        pass  # it can't be read, or has gone
+    return None
+
+
+class _File:
+    """A file's bytes, read where they are asked for. Not a memory map: to touch one of a file that was cut is SIGBUS."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._size = os.fstat(self._descriptor).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        start = part.start or 0
+        return os.pread(self._descriptor, part.stop - start, start)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def _look_at(path: str, search: str, *, refused: bool = False, depth: int = 0) -> Finding | None:
+    """What keeps that file from being run. `refused`: the kernel has said that something does."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return ExecutableNotFound, f"was not found: there is no {path}", "package the file"
+    except OSError as error:
+        return ExecutableNotRunnable, f"can't be looked at: {error.strerror} ({path})", ""
+    if stat.S_ISDIR(mode):
+        return ExecutableNotRunnable, "is a folder, not a file", "set executable to a file in it"
+    if not stat.S_ISREG(mode):
+        happened = f"is no file but something else ({stat.filemode(mode)})"
+        return ExecutableNotRunnable, happened, "set executable to a file"
+    if not os.access(path, os.X_OK):
+        happened = f"has no execute bit for us (its mode is {stat.filemode(mode)})"
+        return (
+            ExecutableNotRunnable,
+            happened,
+            "chmod +x it before it is packaged (a zip made on Windows loses the bit)",
+        )
+    try:
+        file = _File(path)
     except OSError:
         return None  # it may be run without being read
-    if not line.startswith(b"#!"):
+    with file:
+        first = file[:FIRST_LINE]
+        if first.startswith(b"#!"):
+            return _look_at_script(first, search, refused=refused, depth=depth)
+        finding = _look_at_program(file, first)
+    if finding is not None and not refused and _takes_other_formats():
         return None
-    interpreter = os.fsdecode(line[2:].strip(b" \t").split(b" ")[0].split(b"\t")[0])
-    if interpreter and not os.path.exists(interpreter):
-        return ExecutableNotFound(
-            f"is a script whose interpreter is missing: there is no {interpreter!r}",
-            executable=executable,
-            cure="write its lines with LF ends, not CR LF"
-            if interpreter.endswith("\r")
-            else "package the interpreter, or name another in its first line",
+    return finding
+
+
+def _look_at_program(file: _File, first: bytes) -> Finding | None:
+    """What is wrong with a file that is no script."""
+    here = MACHINES.get(os.uname().machine, os.uname().machine)
+    if not first:
+        return ExecutableNotRunnable, "is an empty file", "package the file itself"
+    if not first.startswith(MAGIC):
+        return _not_a_program(first, here)
+    try:
+        elf = Elf(file)
+        loader = elf.interpreter
+    except ElfInvalid as error:
+        return ExecutableNotRunnable, f"is a broken ELF program: {error}", "copy it again, whole and as binary"
+    if elf.machine not in RUNS.get(here, (elf.machine,)):
+        happened = f"is a program for {elf.machine} ({elf.bits} bits), and this machine is {here}"
+        return (
+            ExecutableNotRunnable,
+            happened,
+            f"build it for {here}, or choose {elf.machine} as the function's architecture",
         )
+    if elf.type in (ET_REL, ET_CORE) or elf.entry == 0:
+        kind = {ET_REL: "an object file", ET_CORE: "a core file"}.get(elf.type, "a library")
+        return ExecutableNotRunnable, f"is {kind}, not a program", "set executable to the program itself"
+    if elf.length > len(file):
+        happened = f"is only a part of a program: it has {len(file)} bytes of {elf.length} that its headers name"
+        return ExecutableNotRunnable, happened, "copy it again, whole and as binary"
+    if loader is not None and not os.path.exists(loader):
+        return _without_loader(loader)
     return None
+
+
+def _not_a_program(first: bytes, here: str) -> Finding:
+    if first.startswith(b"\xef\xbb\xbf#!"):
+        happened = "begins with a byte order mark before its #!, so that the kernel does not take it for a script"
+        return ExecutableNotRunnable, happened, "save it as UTF-8 without a byte order mark"
+    kinds = {b"MZ": "a program for Windows", b"\xcf\xfa\xed\xfe": "a program for macOS", b"PK\3\4": "a zip"}
+    kind = next((kinds[magic] for magic in kinds if first.startswith(magic)), None)
+    happened = f"is neither an ELF program nor a script with a first line of #!, but begins with {first[:8]!r}"
+    if kind is not None:
+        happened = f"is {kind}, not a program for Linux (it begins with {first[:4]!r})"
+    return (
+        ExecutableNotRunnable,
+        happened,
+        f"build it for Linux on {here}; a script's first line must be #! and its interpreter",
+    )
+
+
+def _without_loader(loader: str) -> Finding:
+    if "musl" in loader:
+        library = "musl, another C library than this system's"
+        cure = "link it statically (with musl: -static), or build it for glibc, as Lambda's images have it"
+    else:
+        library = "a C library that is not where it looks for it"
+        cure = "link it statically, or for the C library of this system (glibc: /lib64/ld-linux-x86-64.so.2 or /lib/ld-linux-aarch64.so.1)"
+    return ExecutableNotRunnable, f"needs the loader {loader} of {library}, and it is not there", cure
+
+
+def _look_at_script(first: bytes, search: str, *, refused: bool, depth: int) -> Finding | None:
+    """What is wrong with a script's first line, or with the interpreter that it names."""
+    words = _script(first)
+    if not words:
+        return ExecutableNotRunnable, "is a script that names no interpreter after #!", "name it: #!/bin/sh"
+    windows = first.partition(b"\n")[0].endswith(b"\r")
+    interpreter = words[0]
+    if not os.path.exists(interpreter):  # where it is relative, then to the folder that we and the child share
+        cure = WINDOWS if windows else "package the interpreter, or name another in its first line"
+        return ExecutableNotFound, f"is a script whose interpreter is missing: there is no {interpreter!r}", cure
+    program = _program_of_env(words)
+    if program is not None and not _is_on(search, program):
+        happened = f"is a script whose interpreter is missing: there is no {program!r} on the child's PATH ({search})"
+        return (
+            ExecutableNotFound,
+            happened,
+            WINDOWS if windows else "package the interpreter in bin/, or name another in its first line",
+        )
+    if windows:
+        return (
+            ExecutableNotRunnable,
+            f"is a script whose first line ends with CR LF, so that {interpreter} is told {words[-1]!r}",
+            WINDOWS,
+        )
+    if depth == NESTED:
+        return None
+    finding = _look_at(interpreter, search, refused=refused, depth=depth + 1)
+    if finding is None:
+        return None
+    kind, happened, cure = finding
+    return kind, f"is a script for {interpreter}, which {happened}", cure
+
+
+def _script(first: bytes) -> list[str]:
+    """The interpreter and its one argument, as the kernel reads them from a script's first line (execve(2)); [] where it is no script."""
+    if not first.startswith(b"#!"):
+        return []
+    line = os.fsdecode(first[2:].partition(b"\n")[0]).replace("\t", " ").strip(" ")
+    interpreter, _, argument = line.partition(" ")
+    return [word for word in (interpreter, argument.lstrip(" ")) if word]
+
+
+def _program_of_env(words: list[str]) -> str | None:
+    """What `#!/usr/bin/env PROGRAM` looks for."""
+    if words[0] not in ("/usr/bin/env", "/bin/env") or len(words) < 2:
+        return None
+    for word in words[1].removeprefix("-S").split(" "):
+        if word and "=" not in word:
+            return None if word.startswith("-") else word
+    return None
+
+
+def _is_on(search: str, program: str) -> bool:
+    return any(os.access(os.path.join(folder, program), os.X_OK) for folder in search.split(":") if folder)
+
+
+def _takes_other_formats() -> bool:
+    """Whether this kernel was told to run more than ELF programs and scripts: then only it knows."""
+    try:
+        return bool({*os.listdir(FORMATS)} - {"register", "status"})
+    except OSError:
+        return False

@@ -49,7 +49,11 @@ class OneShot:
             return NotStarted(None)
         if self._fresh_tmp:
             return self._run_with_fresh_tmp(request, deadline)
-        return self._run(request, request.environment, deadline)
+        return self._run(request, request.environment, deadline, self._stderr())
+
+    def _stderr(self) -> StandardError:
+        """Where a child's standard error goes."""
+        return StandardError(self._log.add, self._tail_bytes)
 
     def _run_with_fresh_tmp(self, request: Request, deadline: Deadline) -> Outcome:
         from shim.children import temporary  # noqa: PLC0415 - only where it is asked for
@@ -59,15 +63,16 @@ class OneShot:
         except OSError as refusal:
             return NotStarted(no_tmp(refusal, executable=self._name))
         try:
-            return self._run(request, {**request.environment, b"TMPDIR": os.fsencode(folder)}, deadline)
+            return self._run(request, {**request.environment, b"TMPDIR": os.fsencode(folder)}, deadline, self._stderr())
         finally:
             temporary.remove(folder, until=deadline.give_up_at)
             if os.path.lexists(folder):
                 self._log.note(f"{folder}, the temporary files of an invocation, could not be removed in time")
 
-    def _run(self, request: Request, environment: Mapping[bytes, bytes], deadline: Deadline) -> Outcome:
+    def _run(
+        self, request: Request, environment: Mapping[bytes, bytes], deadline: Deadline, stderr: StandardError
+    ) -> Outcome:
         reap_late()
-        stderr = StandardError(self._log.add, self._tail_bytes)
         child = Child(framing=request.framing, stderr=stderr, log=self._log)
         try:
             try:
@@ -107,7 +112,10 @@ class OneShot:
             "usage": usage,
             "swept": swept,
         }
-        return self._ending(request, status, stopped, facts)
+        outcome = self._ending(request, status, stopped, facts)
+        if isinstance(outcome, Exited) and outcome.code and not (child.read_something or outcome.reply):
+            return self._ask_the_loader(request, outcome, deadline) or outcome
+        return outcome
 
     def _ending(self, request: Request, status: int | None, stopped: str | None, facts: Facts) -> Outcome:
         framing = request.framing
@@ -120,6 +128,17 @@ class OneShot:
         if os.WIFSIGNALED(status):
             return Signaled(signal_name(os.WTERMSIG(status)), core_dumped=os.WCOREDUMP(status), **facts)
         return Exited(os.WEXITSTATUS(status), **facts)
+
+    def _ask_the_loader(self, request: Request, outcome: Exited, deadline: Deadline) -> NotStarted | None:
+        """A child that read and answered nothing may not have begun at all: then, why not."""
+        from shim.children import loader  # noqa: PLC0415 - only after a failure
+
+        question = loader.question(request, outcome)
+        if question is None:
+            return None
+        answer = self._run(question, question.environment, deadline, StandardError(lambda _: None, loader.MUCH))
+        refusal = loader.refusal(request, outcome, answer, executable=self._name)
+        return None if refusal is None else NotStarted(refusal)
 
     def _linger_for(self, child: Child, deadline: Deadline) -> bool:
         """Waits a little where the child has gone and somebody still holds its pipes: output of `exec > >(sed …)` comes after the exit.

@@ -10,6 +10,7 @@ import errno
 import os
 import select
 import signal
+import sys
 from functools import cache, partial
 from itertools import count, starmap
 
@@ -59,7 +60,7 @@ class Child:
     """
 
     def __init__(self, *, framing: EndOfFile, stderr: StandardError, log: Log) -> None:
-        """Nothing is started yet: see `spawn`.
+        """Nothing is started yet: see `spawn`. After a failure `read_something` says whether it took anything of its request.
 
         Args:
             framing: takes its reply.
@@ -70,6 +71,7 @@ class Child:
         self.stderr = stderr
         self.log = log
         self.gone = False
+        self._size = 0
         self.started = now()
         self.mark = b"%d-%d-%d" % (os.getpid(), next(_serial), int(self.started * 1e6))
         self._born: list[int] = []
@@ -80,6 +82,7 @@ class Child:
         self._tick = TICK
         self._chunk = PIPE_SIZE
         self._unsent = memoryview(b"")
+        self.read_something = True
         self._watched: int | None = None
 
     def spawn(
@@ -126,7 +129,8 @@ class Child:
             start = partial(os.posix_spawn, file_actions=actions, setsid=True, setsigdef=SIGNALS, setsigmask=())
             self._born.extend(map(start, arguments[:1], [arguments], [environment]))
         sweep.driven.add(self.pid)
-        for descriptor in (stdin, reply, error):
+        self._unread = stdin  # kept: it tells what of the request was read, and lets no write fail where the child reads nothing
+        for descriptor in (reply, error):
             self._open.discard(descriptor)
             os.close(descriptor)
         self._poll.register(self._reply, select.POLLIN)
@@ -156,6 +160,7 @@ class Child:
             if len(request) > PIPE_SIZE:
                 _enlarge(self._stdin)
                 self._expect_much()
+        self._size = len(request)
         self._unsent = memoryview(request)
         self._write()
         if self._unsent:
@@ -211,6 +216,8 @@ class Child:
                 break
             self.attend(now())
         status, usage = self._reap(give_up_at)
+        if status:  # only a failure asks
+            self.read_something = self._has_read()
         self.close()
         return status, usage, swept
 
@@ -298,8 +305,6 @@ class Child:
             self._unsent = self._unsent[os.write(self._stdin, self._unsent) :]
         except BlockingIOError:
             return
-        except BrokenPipeError:
-            self._unsent = memoryview(b"")
         if not self._unsent:
             self._close(self._stdin)
 
@@ -311,6 +316,14 @@ class Child:
             except KeyError:
                 pass  # standard input, when it took the request at once
             os.close(descriptor)
+
+    def _has_read(self) -> bool:
+        """Whether it took anything of its request: what is left in the pipe is less than what was written into it."""
+        import fcntl  # noqa: PLC0415 - only after a failure
+        import termios  # noqa: PLC0415 - likewise
+
+        left = fcntl.ioctl(self._unread, termios.FIONREAD, bytes(4))
+        return int.from_bytes(left, sys.byteorder) < self._size - len(self._unsent)
 
     def _reap(self, until: float) -> tuple[int | None, Usage]:
         """Takes the zombie. One that can't be taken in time (a debugger holds it) is left to `reap_late`."""

@@ -34,8 +34,8 @@ class Unfit(ValueError):
         self.parses = parses
 
 
-def success(outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str]) -> Ended:
-    """The outcome itself, if the child succeeded.
+def success(outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str], memory: int | None) -> Ended:
+    """The outcome itself, if the child succeeded. `memory` is the function's, in bytes, or None where it is not known.
 
     Raises:
         ShimError: the one error that tells how it failed.
@@ -46,9 +46,9 @@ def success(outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str])
         case Exited():
             if exit_codes.get(outcome.code) == "ok":
                 return outcome
-            raise exit_error(outcome, executable=executable, name=exit_codes.get(outcome.code))
+            raise exit_error(outcome, executable=executable, name=exit_codes.get(outcome.code), memory=memory)
         case Signaled():
-            raise SignalError(signal=outcome.signal, core_dumped=outcome.core_dumped, **facts(outcome, executable))
+            raise signal_error(outcome, executable=executable, memory=memory)
         case Stopped():
             raise DeadlineExceeded(signal=outcome.signal, **facts(outcome, executable))
         case Overflowed():
@@ -64,7 +64,16 @@ def facts(outcome: Ended, executable: str) -> Facts:
     return {"executable": executable, "duration": outcome.duration, "stderr_tail": outcome.stderr_tail}
 
 
-def exit_error(outcome: Exited, *, executable: str, name: str | None) -> ShimError:
+def signal_error(outcome: Signaled, *, executable: str, memory: int | None) -> SignalError:
+    """The error for a signal that we did not send."""
+    from shim.codecs.hints import of_signal  # noqa: PLC0415 - only after a failure
+
+    why, cure = of_signal(outcome, memory)
+    common = facts(outcome, executable)
+    return SignalError(signal=outcome.signal, core_dumped=outcome.core_dumped, why=why, cure=cure, **common)
+
+
+def exit_error(outcome: Exited, *, executable: str, name: str | None, memory: int | None) -> ShimError:
     """The error for an exit code that is no success. A name that the settings give to the code goes before the child's own."""
     report = reported(outcome.reply)
     common = facts(outcome, executable)
@@ -72,7 +81,9 @@ def exit_error(outcome: Exited, *, executable: str, name: str | None) -> ShimErr
         message = report["errorMessage"] if report else ""
         return named(ExitError, name)(exit_code=outcome.code, reported=message, **common)
     if report is None:
-        return ExitError(exit_code=outcome.code, **common)
+        from shim.codecs.hints import of_exit_code  # noqa: PLC0415 - only after a failure
+
+        return ExitError(exit_code=outcome.code, cure=of_exit_code(outcome, memory), **common)
     return named(ReportedError, report["errorType"])(
         report["errorMessage"], exit_code=outcome.code, stack_trace=report.get("stackTrace", ()), **common
     )

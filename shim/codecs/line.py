@@ -59,9 +59,10 @@ class LineCodec:
         environment: what the child gets, without what changes from one invocation to the next.
         tells_trace: whether the environment gets the invocation's _X_AMZN_TRACE_ID.
         escapes: whether the host encodes a result as ASCII, with every other character escaped.
+        memory: the function's, in bytes, or None where it is not known.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what the settings do not say
         self,
         settings: Settings,
         *,
@@ -69,12 +70,14 @@ class LineCodec:
         environment: Mapping[bytes, bytes],
         tells_trace: bool,
         escapes: bool,
+        memory: int | None,
     ) -> None:
         self._name = settings.executable
         self._arguments = [executable, *settings.args]
         self._environment = environment
         self._tells_trace = tells_trace
         self._escapes = escapes
+        self._memory = memory
         self._camel = settings.context_keys == "camel"
         self._output = settings.output
         self._limit = settings.max_output_bytes
@@ -103,7 +106,7 @@ class LineCodec:
         Raises:
             ShimError: the child failed, or its reply is not what `output` asks for, or is too large for Lambda as the host encodes it.
         """
-        ended = success(outcome, executable=self._name, exit_codes=self._exit_codes)
+        ended = success(outcome, executable=self._name, exit_codes=self._exit_codes, memory=self._memory)
         value, _ = self._value(ended)
         if len(ended.reply) * WIDEST > LAMBDA_LIMIT or (
             isinstance(value, (dict, list)) and ended.reply.count(b"[") + ended.reply.count(b"{") > DEEP
@@ -117,7 +120,7 @@ class LineCodec:
         Raises:
             ShimError: as `decode`.
         """
-        ended = success(outcome, executable=self._name, exit_codes=self._exit_codes)
+        ended = success(outcome, executable=self._name, exit_codes=self._exit_codes, memory=self._memory)
         value, is_json = self._value(ended)
         answer = bytes(ended.reply).strip() if is_json else orjson.dumps(value)
         if len(answer) > LAMBDA_LIMIT:

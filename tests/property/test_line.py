@@ -55,7 +55,12 @@ def same(one: object, other: object) -> bool:
 
 def codec(**settings: Any) -> LineCodec:
     return LineCodec(
-        Settings("program", **settings), executable="/program", environment={}, tells_trace=True, escapes=True
+        Settings("program", **settings),
+        executable="/program",
+        environment={},
+        tells_trace=True,
+        escapes=True,
+        memory=None,
     )
 
 
