@@ -21,8 +21,9 @@ from shim.outcome import Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from shim.children.memory import Memory
     from shim.logs import Log, StandardError
     from shim.request import EndOfFile
 
@@ -59,13 +60,14 @@ class Child:
     `attend` is one turn of the poll; `gone` says that the process has ended, and it stays a zombie until `end`.
     """
 
-    def __init__(self, *, framing: EndOfFile, stderr: StandardError, log: Log) -> None:
+    def __init__(self, *, framing: EndOfFile, stderr: StandardError, log: Log, memory: Memory | None = None) -> None:
         """Nothing is started yet: see `spawn`. After a failure `read_something` says whether it took anything of its request.
 
         Args:
             framing: takes its reply.
             stderr: takes its standard error.
             log: pushed whenever it can take something.
+            memory: looks at its memory while it lives, where somebody wants to know.
         """
         self.framing = framing
         self.stderr = stderr
@@ -73,11 +75,13 @@ class Child:
         self.gone = False
         self._size = 0
         self.started = now()
+        self.spawn_seconds = 0.0
+        self._memory = memory
         self.mark = b"%d-%d-%d" % (os.getpid(), next(_serial), int(self.started * 1e6))
         self._born: list[int] = []
         self._pipes: list[tuple[int, int]] = []
         self._pidfds: list[int] = []
-        self._open: set[int] = set()
+        self._open: dict[int, int] = {}
         self._poll = select.poll()
         self._tick = TICK
         self._chunk = PIPE_SIZE
@@ -112,7 +116,7 @@ class Child:
         self._pipes.extend(starmap(os.pipe2, THREE_PIPES))
         lift(self._pipes, above=max(2, reply_fd))
         (stdin, self._stdin), (self._reply, reply), (self._stderr, error) = self._pipes
-        self._open.update(*self._pipes)
+        self._own(*self._pipes)
         self._pipes.clear()
         descriptors = [(stdin, 0), (reply, 1), (error, 2)]
         if reply_fd == 3:
@@ -128,11 +132,12 @@ class Child:
                 actions.append((CLOSES_THE_REST, len(descriptors)))
             start = partial(os.posix_spawn, file_actions=actions, setsid=True, setsigdef=SIGNALS, setsigmask=())
             self._born.extend(map(start, arguments[:1], [arguments], [environment]))
+        self.spawn_seconds = now() - self.started
         sweep.driven.add(self.pid)
+        if self._memory is not None:
+            self._memory.ours = own_peak()
         self._unread = stdin  # kept: it tells what of the request was read, and lets no write fail where the child reads nothing
-        for descriptor in (reply, error):
-            self._open.discard(descriptor)
-            os.close(descriptor)
+        self._shut([reply, error])
         self._poll.register(self._reply, select.POLLIN)
         self._poll.register(self._stderr, select.POLLIN)
         if pidfds:
@@ -191,6 +196,8 @@ class Child:
 
     def stop(self, grace: float, give_up_at: float) -> str:
         """The ladder: SIGTERM to the group, `grace` seconds, SIGKILL. Returns the last signal sent."""
+        if self._memory is not None:
+            self._memory.look(self.pid)
         for number, until in ((signal.SIGTERM, now() + grace), (signal.SIGKILL, give_up_at)):
             self._tick = TICK
             sweep.kill_group(self.pid, number)
@@ -242,11 +249,10 @@ class Child:
     def close(self) -> None:
         """Closes our ends, and gives the child's last line to the log."""
         self.stderr.close()
-        for descriptor in self._open.union(*self._pipes, self._pidfds):
-            os.close(descriptor)
-        self._open.clear()
+        self._own(*self._pipes, self._pidfds)
         self._pipes.clear()
         self._pidfds.clear()
+        self._shut(list(self._open))
         sweep.driven.difference_update(self._born)
 
     def _sweep(self, *, alone: bool, until: float) -> int:
@@ -278,6 +284,8 @@ class Child:
         self._close(self._stdin)
 
     def _read_reply(self, event: int) -> None:
+        if self._memory is not None and not self._memory.seen:
+            self._memory.look(self.pid)
         data = os.read(self._reply, min(self._chunk, self.framing.room)) if event & select.POLLIN else b""
         if data:
             self.framing.feed(data)
@@ -293,7 +301,7 @@ class Child:
         _keep_large_blocks()
 
     def _read_stderr(self, event: int) -> None:
-        data = os.read(self._stderr, PIPE_SIZE) if event & select.POLLIN else b""
+        data = os.read(self._stderr, self.log.chunk) if event & select.POLLIN else b""
         if data:
             self.stderr.feed(data)
         else:
@@ -310,12 +318,20 @@ class Child:
 
     def _close(self, descriptor: int) -> None:
         if descriptor in self._open:
-            self._open.discard(descriptor)
             try:
                 self._poll.unregister(descriptor)
             except KeyError:
                 pass  # standard input, when it took the request at once
-            os.close(descriptor)
+            self._shut([descriptor])
+
+    def _own(self, *descriptors: Sequence[int]) -> None:
+        """They are ours to close."""
+        for each in descriptors:
+            self._open.update(zip(each, each, strict=True))
+
+    def _shut(self, descriptors: list[int]) -> None:
+        """Closes them. Each is taken out and closed within one call: an interrupt between the two would lose it, or close a stranger's."""
+        list(map(os.close, map(self._open.pop, descriptors)))
 
     def _has_read(self) -> bool:
         """Whether it took anything of its request: what is left in the pipe is less than what was written into it."""
@@ -334,13 +350,16 @@ class Child:
                 break
             if now() > until:
                 _late.add(self.pid)
-                return None, Usage(user=0, system=0, peak=0, ours=_own_peak)
+                return None, Usage(user=0, system=0, peak=0, ours=own_peak)
             select.poll().poll(tick * 1000)
             tick = min(tick * 2, LONGEST_TICK)
-        return status, Usage(user=used.ru_utime, system=used.ru_stime, peak=used.ru_maxrss * 1024, ours=_own_peak)
+        usage = Usage(user=used.ru_utime, system=used.ru_stime, peak=used.ru_maxrss * 1024, ours=own_peak)
+        if self._memory is not None:
+            usage.saw(self._memory.seen, ours=self._memory.ours)
+        return status, usage
 
 
-def _own_peak() -> int:
+def own_peak() -> int:
     """The most memory that this process had, in bytes."""
     import resource  # noqa: PLC0415 - only where somebody asks
 
