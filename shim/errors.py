@@ -147,8 +147,8 @@ class DeadlineExceeded(ExecutableError):
         if duration is None:
             happened = "was not started, since less than 100 ms of the function's time were left"
         else:
-            happened = f"had not ended after {seconds(duration)}, when the function's time was nearly over, and was stopped with {signal}"
-        cure = "raise the function's timeout, or find out what the executable waits for"
+            happened = f"was still running after {seconds(duration)}, when the function's time was nearly over, and was stopped with {signal}"
+        cure = "raise the function's timeout; if it is slow, its memory too, with which its share of the CPU grows; if it hangs, find out what it waits for"
         super().__init__(happened, cure=cure, executable=executable, duration=duration, stderr_tail=stderr_tail)
 
 
@@ -165,12 +165,12 @@ class OutputTooLarge(ExecutableError):
         self.limit = limit
         if encoded:
             happened = (
-                f"gave a result of {size} bytes once encoded as JSON, more than the {limit} bytes that Lambda takes"
+                f"gave a result of {size} bytes once encoded as JSON, more than the {limit} bytes that Lambda accepts"
             )
-            cure = "put the result into S3 and answer with its place"
+            cure = "put the result into S3 and return its bucket and key"
         else:
-            happened = f"wrote more than max_output_bytes: {size} bytes were read where {limit} are allowed, and it was stopped"
-            cure = "write less, or raise max_output_bytes"
+            happened = f"wrote more than max_output_bytes allows, {limit} bytes, and was stopped after {size}"
+            cure = "make it write less, or raise SHIM_MAX_OUTPUT_BYTES"
         super().__init__(happened, cure=cure, **facts)
 
 
@@ -183,22 +183,25 @@ class OutputInvalid(ExecutableError):
         offset: where they stand in the reply, in bytes, or None where that is not one place.
     """
 
-    def __init__(self, *, reason: str, reply: bytes | bytearray, offset: int | None, **facts: Unpack[Facts]) -> None:
+    def __init__(
+        self, *, reason: str, reply: bytes | bytearray, offset: int | None, cure: str, **facts: Unpack[Facts]
+    ) -> None:
         self.reason = reason
         self.offset = offset
         start = max(0, (offset or 0) - 20)
         self.excerpt = bytes(reply[start : start + 60])
         where = "" if offset is None else f" at byte {offset}"
-        happened = f"gave a reply that is no valid result: {reason}{where} of {len(reply)}, near {self.excerpt!r}"
-        super().__init__(happened, **facts)
+        happened = f"wrote a reply that is no valid result: {reason}{where} of {len(reply)}, near {self.excerpt!r}"
+        super().__init__(happened, cure=cure, **facts)
 
 
 class ReplyMissing(ExecutableError):
     """The executable succeeded and wrote no reply, where `output` asks for one."""
 
     def __init__(self, **facts: Unpack[Facts]) -> None:
-        happened = f"ended with success after {seconds(facts['duration'])} but wrote no reply, where output=json asks for one JSON value"
-        super().__init__(happened, cure="write a JSON value, or set output to text or auto", **facts)
+        happened = f"ended with success after {seconds(facts['duration'])} but wrote no reply, although output=json requires one JSON value"
+        cure = "write one to standard output (with reply_fd=3 to descriptor 3), or set SHIM_OUTPUT=text or auto"
+        super().__init__(happened, cure=cure, **facts)
 
 
 class ReportedError(ExecutableError):

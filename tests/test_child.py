@@ -222,7 +222,7 @@ def test_a_bare_name_is_looked_up_in_the_package_and_then_on_the_childs_path(
     answers.append(Shim("bin/tool", output="text")({}))
 
     assert answers == ["bin\n", "root\n", "bin\n"]
-    with pytest.raises(shim.ExecutableNotFound, match=r"nor on the child's PATH \(.*bin"):
+    with pytest.raises(shim.ExecutableNotFound, match=r"nor on its PATH \(.*bin"):
         Shim("no-such-tool-anywhere")
     with pytest.raises(shim.ExecutableNotFound, match="there is no"):
         Shim("bin/no-such-tool")

@@ -25,7 +25,7 @@ MB = 1024 * 1024
 
 def facts(*, peak: int = 0, own: int = 0, stderr_tail: str = "") -> dict[str, Any]:
     usage = Usage(user=0, system=0, peak=peak, ours=lambda: own)
-    return {"reply": b"", "duration": 0.012, "stderr_tail": stderr_tail, "usage": usage, "swept": 0}
+    return {"reply": b"", "duration": 0.012, "stderr_tail": stderr_tail, "usage": usage, "swept": 0, "spawn": 0.001}
 
 
 def killed(**known: Any) -> Signaled:
@@ -41,11 +41,11 @@ def message(script: str, **settings: Any) -> str:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("SEGV", "touched memory that is not its own.*debugger"),
+        ("SEGV", "accessed invalid memory.*debugger"),
         ("ABRT", "sent itself.*standard error should say why"),
-        ("PIPE", "a pipe or socket that nobody read any more.*ignore SIGPIPE"),
-        ("XCPU", "all the CPU time that a limit allows.*ulimit -t"),
-        ("SYS", "a system call that the sandbox forbids"),
+        ("PIPE", "a pipe or socket whose other end was closed.*ignore SIGPIPE"),
+        ("XCPU", "a limit of CPU time, which shim does not set.*ulimit -t"),
+        ("SYS", "a seccomp filter"),
         ("BUS", "beyond the file's end"),
         ("ILL", "an instruction that this CPU does not have.*march=native"),
         ("TERM", "something else than shim sent"),
@@ -70,20 +70,20 @@ def test_every_signal_of_the_tables_has_a_name_that_the_kernel_knows() -> None:
         (
             {"peak": 100 * MB, "own": 20 * MB},
             128 * MB,
-            "took 100 MB beside the handler's 20 MB, and the function has 128 MB",
+            "probably .* out of memory: it took 100 MB, besides 20 MB of the handler's process, and the function has 128 MB",
         ),
         (
             {"peak": 40 * MB, "own": 20 * MB},
             128 * MB,
-            "which shim did not send, nor probably the kernel: it took 40 MB",
+            "neither shim sent nor, probably, the kernel for want of memory: it took 40 MB",
         ),
         (
             {"peak": 20 * MB, "own": 20 * MB},
             128 * MB,
-            "as the kernel does where the memory is used up; the function has 128 MB",
+            "the kernel does when memory runs out, and the function has 128 MB",
         ),
-        ({"peak": 40 * MB, "own": 20 * MB}, None, r"memory is used up \(its peak memory was 40 MB\)"),
-        ({"peak": 20 * MB, "own": 20 * MB}, None, "as the kernel does where the memory is used up$"),
+        ({"peak": 40 * MB, "own": 20 * MB}, None, r"when memory runs out \(it took 40 MB\)"),
+        ({"peak": 20 * MB, "own": 20 * MB}, None, "the kernel does when memory runs out$"),
     ],
 )
 def test_sigkill_is_put_down_to_memory_only_where_the_peak_is_near_the_limit(
@@ -108,7 +108,7 @@ def test_a_real_child_near_the_limit_is_told_with_both_numbers(tmp_path: Path) -
     said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stdout
 
     assert re.search(
-        r"was killed by SIGKILL after .*: it took 1[45]\d MB beside the handler's \d+ MB, and the function has 160 MB; raise",
+        r"was killed by SIGKILL after .*: it took 1[45]\d MB, besides \d+ MB of the handler's process, and the function has 160 MB; raise",
         said,
     )
 
@@ -118,7 +118,7 @@ def test_a_real_child_near_the_limit_is_told_with_both_numbers(tmp_path: Path) -
     [
         (
             "prog: c_poll: permission denied (Operation not permitted)",
-            "GHC's run time says so .* raise the function's memory",
+            "GHC's run time says so, misleadingly, .* raise the function's memory",
         ),
         ("runtime: failed to create new OS thread (have 5 already; errno=11)", "1,024 processes and threads"),
         ("terminate called after throwing an instance of 'std::bad_alloc'", "raise the function's memory"),
@@ -139,15 +139,15 @@ def test_words_that_run_times_are_known_for_get_a_hint(phrase: str, says: str) -
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (126, "a command can't be run"),
-        (127, "a command is not found: package it in bin/"),
-        (139, "killed by SIGSEGV, since it touched"),
-        (137, "killed by SIGKILL, as the kernel does"),
+        (126, "it can't run a command"),
+        (127, "it can't find a command: .*package it in bin/"),
+        (139, "killed by SIGSEGV, because it accessed"),
+        (137, "killed by SIGKILL, which shim did not send"),
     ],
 )
 def test_exit_codes_that_shells_give_get_a_hint(code: int, says: str) -> None:
     assert re.search(
-        rf"exit code {code} after \d+ ms; shells end so where .*{says}", message(f"read -r line; exit {code}")
+        rf"exit code {code} after \d+ ms; a shell ends with {code} when .*{says}", message(f"read -r line; exit {code}")
     )
 
 
@@ -157,4 +157,4 @@ def test_any_other_exit_code_is_left_uncommented(code: int) -> None:
 
 
 def test_a_name_of_its_own_is_not_commented() -> None:
-    assert "shells" not in message("exit 127", exit_codes={"127": "NoSuchCommand"})
+    assert "a shell" not in message("exit 127", exit_codes={"127": "NoSuchCommand"})

@@ -35,6 +35,13 @@ def test_every_setting_stands_in_it_with_its_default() -> None:
         )
 
 
+def causes() -> dict[str, str]:
+    """The second table of the errors: what happened → what the message says."""
+    section = README.partition("\n| what happened |")[2].partition("\n\n")[0]
+    rows = [re.split(r" \| ", line.strip("| "), maxsplit=1) for line in section.splitlines()[2:]]
+    return {row[0]: row[1] for row in rows}
+
+
 def test_every_error_stands_in_it() -> None:
     rows = table("Errors")
     errors = {
@@ -100,17 +107,3 @@ def test_the_program_of_the_main_job_fails_truthfully(event: str) -> None:
         program(event.encode())
 
     assert (type(raised.value).__name__, str(raised.value)) == ("NoObject", "the event names no S3 object")
-
-
-def test_the_messages_it_shows_are_the_messages_there_are() -> None:
-    with pytest.raises(shim.SettingsError) as settings:
-        shim.Settings.from_environment({"SHIM_OUTPUT": "xml", "SHIM_EXECUTABLE": "x"}, folder="/nowhere")
-    with pytest.raises(shim.EventInvalid) as event:
-        shim.Shim("cat")({"a": [1, float("nan")]})
-    with pytest.raises(shim.OutputInvalid) as output:
-        shim.Shim("printf", args=[r'{"a": 1}\nlog line'])({})
-    rows = table("Errors")
-
-    assert str(settings.value) == rows["SettingsError"][0]
-    assert str(event.value) == rows["EventInvalid"][0]
-    assert str(output.value).replace("printf", "bin/program") == rows["OutputInvalid"][0]

@@ -19,7 +19,7 @@ RUNS = {"x86_64": ("x86_64", "i386"), "arm64": ("arm64", "arm")}
 """What a kernel for an architecture may run."""
 FORMATS = "/proc/sys/fs/binfmt_misc"
 """Where a kernel lists what else it takes for programs, as qemu's. Lambda's takes nothing else."""
-WINDOWS = "write its lines with LF ends, not CR LF as Windows does"
+WINDOWS = "convert its line ends to LF (dos2unix; in .gitattributes: eol=lf)"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
         raise ExecutableNotFound(
             f"was not found: there is no {at_root}",
             executable=executable,
-            cure="package the file, or set executable to its path below LAMBDA_TASK_ROOT",
+            cure="package it there, or correct SHIM_EXECUTABLE, a path relative to LAMBDA_TASK_ROOT",
         )
     folders = [folder for folder in path.split(":") if folder]
     for folder in folders:
@@ -52,9 +52,9 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return os.path.abspath(candidate)
     raise ExecutableNotFound(
-        f"was not found in {task_root}, nor on the child's PATH ({', '.join(folders)})",
+        f"was not found in {task_root}, nor on its PATH ({':'.join(folders)})",
         executable=executable,
-        cure="package the file, or set executable to its path",
+        cure="package it in bin/, or correct SHIM_EXECUTABLE",
     )
 
 
@@ -171,17 +171,14 @@ def _look_at(path: str, search: str, *, refused: bool = False, depth: int = 0) -
     except OSError as error:
         return ExecutableNotRunnable, f"can't be looked at: {error.strerror} ({path})", ""
     if stat.S_ISDIR(mode):
-        return ExecutableNotRunnable, "is a folder, not a file", "set executable to a file in it"
+        return ExecutableNotRunnable, "is a folder, not a file", "let SHIM_EXECUTABLE name a file in it"
     if not stat.S_ISREG(mode):
         happened = f"is no file but something else ({stat.filemode(mode)})"
-        return ExecutableNotRunnable, happened, "set executable to a file"
+        return ExecutableNotRunnable, happened, "let SHIM_EXECUTABLE name a file"
     if not os.access(path, os.X_OK):
-        happened = f"has no execute bit for us (its mode is {stat.filemode(mode)})"
-        return (
-            ExecutableNotRunnable,
-            happened,
-            "chmod +x it before it is packaged (a zip made on Windows loses the bit)",
-        )
+        happened = f"is not executable (its mode is {stat.filemode(mode)})"
+        cure = "chmod +x it and package it again (a zip made on Windows loses the bit: make it in WSL or a container)"
+        return ExecutableNotRunnable, happened, cure
     try:
         file = _File(path)
     except OSError:
@@ -200,16 +197,20 @@ def _look_at_program(file: _File, first: bytes) -> Finding | None:
     """What is wrong with a file that is no script."""
     here = MACHINES.get(os.uname().machine, os.uname().machine)
     if not first:
-        return ExecutableNotRunnable, "is an empty file", "package the file itself"
+        return ExecutableNotRunnable, "is empty (0 bytes)", "check that the build wrote it, and package it again"
     if not first.startswith(MAGIC):
         return _not_a_program(first, here)
     try:
         elf = Elf(file)
         loader = elf.interpreter
     except ElfInvalid as error:
-        return ExecutableNotRunnable, f"is a broken ELF program: {error}", "copy it again, whole and as binary"
+        return (
+            ExecutableNotRunnable,
+            f"is a broken ELF program: {error}",
+            "check the build's output, and copy it again, in binary mode",
+        )
     if elf.machine not in RUNS.get(here, (elf.machine,)):
-        happened = f"is a program for {elf.machine} ({elf.bits} bits), and this machine is {here}"
+        happened = f"is a program for {elf.machine}, and this machine is {here}"
         return (
             ExecutableNotRunnable,
             happened,
@@ -217,10 +218,10 @@ def _look_at_program(file: _File, first: bytes) -> Finding | None:
         )
     if elf.type in (ET_REL, ET_CORE) or elf.entry == 0:
         kind = {ET_REL: "an object file", ET_CORE: "a core file"}.get(elf.type, "a library")
-        return ExecutableNotRunnable, f"is {kind}, not a program", "set executable to the program itself"
+        return ExecutableNotRunnable, f"is {kind}, not a program", "let SHIM_EXECUTABLE name the program itself"
     if elf.length > len(file):
-        happened = f"is only a part of a program: it has {len(file)} bytes of {elf.length} that its headers name"
-        return ExecutableNotRunnable, happened, "copy it again, whole and as binary"
+        happened = f"is truncated: it has {len(file)} bytes, and its ELF headers describe {elf.length}"
+        return ExecutableNotRunnable, happened, "check the build's output, and copy it again, in binary mode"
     if loader is not None and not os.path.exists(loader):
         return _without_loader(loader)
     return None
@@ -232,57 +233,67 @@ def _not_a_program(first: bytes, here: str) -> Finding:
         return ExecutableNotRunnable, happened, "save it as UTF-8 without a byte order mark"
     kinds = {b"MZ": "a program for Windows", b"\xcf\xfa\xed\xfe": "a program for macOS", b"PK\3\4": "a zip"}
     kind = next((kinds[magic] for magic in kinds if first.startswith(magic)), None)
-    happened = f"is neither an ELF program nor a script with a first line of #!, but begins with {first[:8]!r}"
     if kind is not None:
-        happened = f"is {kind}, not a program for Linux (it begins with {first[:4]!r})"
+        return ExecutableNotRunnable, f"is {kind}", f"build it for Linux on {here}"
+    happened = f"is neither an ELF program nor a script with a first line of #!, but begins with {first[:8]!r}"
     return (
         ExecutableNotRunnable,
         happened,
-        f"build it for Linux on {here}; a script's first line must be #! and its interpreter",
+        f"build it for Linux on {here}, or begin the script with #! and its interpreter",
     )
 
 
 def _without_loader(loader: str) -> Finding:
     if "musl" in loader:
-        library = "musl, another C library than this system's"
-        cure = "link it statically (with musl: -static), or build it for glibc, as Lambda's images have it"
-    else:
-        library = "a C library that is not where it looks for it"
-        cure = "link it statically, or for the C library of this system (glibc: /lib64/ld-linux-x86-64.so.2 or /lib/ld-linux-aarch64.so.1)"
-    return ExecutableNotRunnable, f"needs the loader {loader} of {library}, and it is not there", cure
+        happened = f"is linked against musl (perhaps built on Alpine), whose loader {loader} is not on this system"
+        return (
+            ExecutableNotRunnable,
+            happened,
+            "link it statically (-static), or build it on a glibc system such as Amazon Linux",
+        )
+    happened = f"is linked against a C library whose loader {loader} is not on this system"
+    return ExecutableNotRunnable, happened, "link it statically, or build it on a system like this one"
 
 
 def _look_at_script(first: bytes, search: str, *, refused: bool, depth: int) -> Finding | None:
     """What is wrong with a script's first line, or with the interpreter that it names."""
     words = _script(first)
     if not words:
-        return ExecutableNotRunnable, "is a script that names no interpreter after #!", "name it: #!/bin/sh"
-    windows = first.partition(b"\n")[0].endswith(b"\r")
-    interpreter = words[0]
-    if not os.path.exists(interpreter):  # where it is relative, then to the folder that we and the child share
-        cure = WINDOWS if windows else "package the interpreter, or name another in its first line"
-        return ExecutableNotFound, f"is a script whose interpreter is missing: there is no {interpreter!r}", cure
-    program = _program_of_env(words)
-    if program is not None and not _is_on(search, program):
-        happened = f"is a script whose interpreter is missing: there is no {program!r} on the child's PATH ({search})"
-        return (
-            ExecutableNotFound,
-            happened,
-            WINDOWS if windows else "package the interpreter in bin/, or name another in its first line",
-        )
-    if windows:
         return (
             ExecutableNotRunnable,
-            f"is a script whose first line ends with CR LF, so that {interpreter} is told {words[-1]!r}",
-            WINDOWS,
+            "is a script that names no interpreter after #!",
+            "name one in its first line, as #!/bin/sh does",
         )
+    sought, place, cure = _missing_interpreter(words, search)
+    if first.partition(b"\n")[0].endswith(b"\r"):
+        if sought:
+            happened = f"is a script with CR LF line ends, so that its interpreter is sought as {sought!r}"
+            return ExecutableNotFound, happened, WINDOWS
+        happened = f"is a script with CR LF line ends, so that {words[0]} is given the option {words[-1]!r}"
+        return ExecutableNotRunnable, happened, WINDOWS
+    if sought:
+        happened = f"is a script whose interpreter is missing: there is no {sought!r}{place}"
+        return ExecutableNotFound, happened, cure
     if depth == NESTED:
         return None
-    finding = _look_at(interpreter, search, refused=refused, depth=depth + 1)
+    finding = _look_at(words[0], search, refused=refused, depth=depth + 1)
     if finding is None:
         return None
     kind, happened, cure = finding
-    return kind, f"is a script for {interpreter}, which {happened}", cure
+    return kind, f"is a script for {words[0]}, which {happened}", cure
+
+
+def _missing_interpreter(words: list[str], search: str) -> tuple[str, str, str]:
+    """The interpreter that is not there, where it was sought, and the cure; nothing where it is there."""
+    interpreter, program = words[0], _program_of_env(words)
+    if not os.path.exists(interpreter):  # where it is relative, then to the folder that we and the child share
+        name = os.path.basename(interpreter)
+        cure = f"name one that exists in its first line, or package one in bin/ and begin with #!/usr/bin/env {name}"
+        return interpreter, "", cure
+    if program is not None and not _is_on(search, program):
+        cure = "package it in bin/ (with its libraries in lib/), or name another in its first line"
+        return program, f" on its PATH ({search})", cure
+    return "", "", ""
 
 
 def _script(first: bytes) -> list[str]:

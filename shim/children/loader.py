@@ -51,18 +51,21 @@ def refusal(request: Request, outcome: Exited, answer: Outcome, *, executable: s
     other = OTHER.search(said)
     if libraries:
         places = os.fsdecode(request.environment.get(b"LD_LIBRARY_PATH", b""))
-        happened = f"was not started, since its loader did not find {_all(libraries)}, which it needs (in LD_LIBRARY_PATH={places} and this system's own folders)"
-        cure = f"package {'it' if len(libraries) == 1 else 'them'} in lib/, or link the program statically"
+        happened = f"was not started: its loader did not find {_all(libraries)} (in LD_LIBRARY_PATH={places} and the system's library folders)"
+        those = "it and what it needs" if len(libraries) == 1 else "them and what they need"
+        cure = f"package {those} in lib/, or link the program statically"
     elif versions:
-        wanted = _all([f"{version} of {library}" for version, library in versions])
+        wanted = _all([version for version, _ in versions])
         if any(version.startswith("GLIBC_") for version, _ in versions):
-            happened = f"was not started, since it needs {wanted}, and the one here is {_libc_here()}"
-            cure = "build it on a system as old as the function's (Amazon Linux 2023 has glibc 2.34), or link it statically"
+            happened = f"was not started: it needs {wanted}, and this system has {_libc_here()}"
+            cure = "build it on a system whose glibc is no newer (Amazon Linux 2023: 2.34), or link it statically"
         else:
-            happened = f"was not started, since it needs {wanted}, and the one here does not have it"
+            happened = (
+                f"was not started: it needs {wanted}, which {_all([library for _, library in versions])} does not have"
+            )
             cure = "package the library that it was built with in lib/, or link it statically"
     elif other:
-        happened, cure = f"was not started by its loader: {other[1]}", "package the library as it was built, whole"
+        happened, cure = f"was not started: its loader says {other[1]!r}", "package the library as it was built, whole"
     else:
         return None
     return ExecutableNotRunnable(
@@ -77,6 +80,6 @@ def _all(names: list[str]) -> str:
 def _libc_here() -> str:
     """This system's C library and its version, "glibc 2.34"; musl does not tell."""
     try:
-        return os.confstr("CS_GNU_LIBC_VERSION") or "another"
+        return os.confstr("CS_GNU_LIBC_VERSION") or "another C library"
     except (OSError, ValueError):
-        return "another"
+        return "another C library"

@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     from shim.outcome import Outcome
 
 
+BYTES = "make it write UTF-8, or set SHIM_OUTPUT=base64 for bytes"
+"""The cure for a reply that is no text."""
+
+
 class Unfit(ValueError):
     """A reply that gives no value: it does not parse as JSON, or (`parses`) what it says can't be a result."""
 
-    def __init__(self, reason: str, *, offset: int | None = None, parses: bool = False) -> None:
+    def __init__(self, reason: str, cure: str, *, offset: int | None = None, parses: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.cure = cure
         self.offset = offset
         self.parses = parses
 

@@ -11,7 +11,7 @@ import re
 from enum import Enum
 from uuid import UUID
 
-from shim.codecs.ending import Unfit
+from shim.codecs.ending import BYTES, Unfit
 from shim.errors import EventInvalid
 
 TYPE_CHECKING = False
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 DEEPEST = 10_000
 """Levels of an event at which it is taken to hold itself; no encoder of the host's goes so deep."""
+
+
+ONE_VALUE = "make it write one JSON value to standard output, and log lines to standard error; or set SHIM_OUTPUT=text"
+NUMBER = "make it write such a number as a text"
 
 
 def dumps_exactly(place: str, value: object) -> bytes:
@@ -78,7 +82,12 @@ def loads_exactly(reply: bytes | bytearray) -> Any:
     value = read(reply, parse_int=int, parse_float=_finite)
     surrogate = _lone_surrogate(value, reply)
     if surrogate is not None:
-        raise Unfit("a lone surrogate, which is half a character", offset=surrogate, parses=True)
+        raise Unfit(
+            "a lone surrogate, which is half a character",
+            "make it write whole characters",
+            offset=surrogate,
+            parses=True,
+        )
     return value
 
 
@@ -87,17 +96,17 @@ def read(data: bytes | bytearray, *, parse_int: Callable[[str], Any], parse_floa
     try:
         text = str(data, "utf-8")
     except UnicodeDecodeError as error:
-        raise Unfit(f"not UTF-8 ({error.reason})", offset=error.start) from None
+        raise Unfit(f"not UTF-8 ({error.reason})", BYTES, offset=error.start) from None
     try:
         return json.loads(text, parse_int=parse_int, parse_float=parse_float, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise Unfit(f"not one JSON value ({error.msg})", offset=len(text[: error.pos].encode())) from None
+        raise Unfit(f"not one JSON value ({error.msg})", ONE_VALUE, offset=len(text[: error.pos].encode())) from None
     except RecursionError:
-        raise Unfit("nested too deep") from None
+        raise Unfit("nested too deep", "make it nest its values less deep") from None
     except Unfit:
         raise
     except ValueError:  # int() takes 4,300 digits at most (sys.set_int_max_str_digits)
-        raise Unfit("an integer with more digits than Python takes") from None
+        raise Unfit("an integer with more digits than Python takes", NUMBER) from None
 
 
 _LONE = rb"(?i)\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f][0-9a-f]{2})|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}"
@@ -114,16 +123,16 @@ def _lone_surrogate(value: object, reply: bytes | bytearray) -> int | None:
     except UnicodeEncodeError:
         return escape.start()
     except RecursionError:
-        raise Unfit("nested too deep") from None
+        raise Unfit("nested too deep", "make it nest its values less deep") from None
     return None  # a backslash that is escaped itself
 
 
 def _refuse_constant(name: str) -> object:
-    raise Unfit(f"not JSON ({name} is no JSON value)")
+    raise Unfit(f"not JSON ({name} is no JSON value)", "make it write null or a text instead")
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise Unfit(f"a number too large for a float ({digits[:30]})")
+        raise Unfit(f"a number too large for a float ({digits[:30]})", NUMBER)
     return number

@@ -13,53 +13,51 @@ MEGABYTE = 1024 * 1024  # as Lambda counts the memory of a function
 NEAR = 0.9
 """The part of the function's memory from which on the kernel was probably short of it."""
 
-TOLD_TO_END = (
-    "which something else than shim sent to tell it to end",
+ENDED_BY_OTHERS = (
+    "which something else than shim sent, to end it",
     "find what sends it: a timeout or a supervisor of its own",
 )
+DEBUG = "run it under a debugger with the line that it reads on its standard input (shim invoke --event EVENT cat shows the line)"
 SIGNALS = {
-    "SIGSEGV": (
-        "since it touched memory that is not its own, or its stack was full",
-        "run it on the same event under a debugger",
-    ),
+    "SIGSEGV": ("because it accessed invalid memory, or overflowed its stack", DEBUG),
     "SIGABRT": (
         "which it sent itself, as abort(), a failed assertion or an uncaught C++ exception do",
         "the end of its standard error should say why",
     ),
     "SIGBUS": (
-        "since it touched a memory-mapped file beyond the file's end",
-        "copy the file whole, or make room on the disk (on Lambda: the function's ephemeral storage)",
+        "because it accessed a memory-mapped file beyond the file's end",
+        "copy the file whole, or make room on the disk (on Lambda: raise the function's ephemeral storage)",
     ),
     "SIGILL": (
-        "since it came to an instruction that this CPU does not have",
-        "build it for the architecture's baseline, without -march=native",
+        "because it ran an instruction that this CPU does not have, or a trap that its compiler put in for a failed check",
+        "if it or a library was built with -march=native, build that for the architecture's baseline; otherwise run it under a debugger",
     ),
-    "SIGFPE": ("since it divided an integer by zero, or the like", "run it on the same event under a debugger"),
+    "SIGFPE": ("probably because it divided an integer by zero", DEBUG),
     "SIGTRAP": (
-        "since it came to a trap that its compiler put in, as a failed check in Swift does",
+        "because it ran a trap that its compiler put in, as a failed check in Swift does",
         "the end of its standard error should say which",
     ),
     "SIGPIPE": (
-        "since it wrote to a pipe or socket that nobody read any more",
-        "look at what it talks to, or have it ignore SIGPIPE and handle the error of the write",
+        "because it wrote to a pipe or socket whose other end was closed (not to shim, which reads its output to the end)",
+        "find which one (strace -f); if that is to be expected, ignore SIGPIPE and handle EPIPE",
     ),
     "SIGXCPU": (
-        "since it used all the CPU time that a limit allows it",
-        "raise that limit (ulimit -t, RLIMIT_CPU) where it is set",
+        "because it exceeded a limit of CPU time, which shim does not set",
+        "look for ulimit -t and setrlimit(RLIMIT_CPU) in it and in what starts it, and raise the limit",
     ),
     "SIGXFSZ": (
-        "since it wrote a longer file than a limit allows it",
-        "raise that limit (ulimit -f, RLIMIT_FSIZE) where it is set",
+        "because it wrote a larger file than a limit allows, which shim does not set",
+        "look for ulimit -f and setrlimit(RLIMIT_FSIZE) in it and in what starts it, and raise the limit",
     ),
     "SIGSYS": (
-        "since it made a system call that the sandbox forbids",
-        "find out which (strace), and do without: programs with a sandbox of their own can often turn it off",
+        "because a seccomp filter, the platform's or its own, forbids a system call that it made",
+        "turn its own sandbox off, if it has one (Chromium: --no-sandbox); otherwise list its calls with strace -f, and avoid the unusual ones",
     ),
-    "SIGALRM": ("since a timer of its own ran out (alarm, setitimer)", "raise that timer, or handle the signal"),
-    "SIGTERM": TOLD_TO_END,
-    "SIGINT": TOLD_TO_END,
-    "SIGHUP": TOLD_TO_END,
-    "SIGQUIT": TOLD_TO_END,
+    "SIGALRM": ("because a timer of its own ran out (alarm, setitimer)", "raise that timer, or handle the signal"),
+    "SIGTERM": ENDED_BY_OTHERS,
+    "SIGINT": ENDED_BY_OTHERS,
+    "SIGHUP": ENDED_BY_OTHERS,
+    "SIGQUIT": ENDED_BY_OTHERS,
 }
 """Signal → why a program is killed by it, as the end of "was killed by SIGNAL, …", and what to do."""
 
@@ -80,14 +78,15 @@ NUMBERS = {
 }
 """The kernel's numbers, by which a shell says in its exit code (128 and the number) what killed a command of its."""
 
-NO_MEMORY = "it got no more memory: raise the function's memory, or the limit of memory that it has of its own"
-LOCALE = 'its locale is not UTF-8: set env = {"LANG": "C.UTF-8"}'
+NO_MEMORY = "it got no more memory: raise the function's memory, or a limit of memory of its own"
+NO_THREADS = "it could start no more threads: Lambda allows 1,024 processes and threads, and each takes memory"
+LOCALE = """its locale is not UTF-8: set SHIM_ENV='{"LANG": "C.UTF-8"}'"""
 PHRASES = {
-    "c_poll: permission denied": "GHC's run time says so where it has too little memory or time: raise the function's memory,"
-    " with which its share of the CPU grows, and its timeout",
-    "failed to create OS thread": "it could start no more threads: Lambda allows 1,024 processes and threads, and each takes memory",
-    "failed to create new OS thread": "it could start no more threads: Lambda allows 1,024 processes and threads, and each takes memory",
-    "Resource temporarily unavailable": "it could start no more processes or threads: Lambda allows 1,024 of both",
+    "c_poll: permission denied": "GHC's run time says so, misleadingly, when memory or CPU time is short: raise the function's memory,"
+    " with which its share of the CPU grows, and if that does not help, its timeout",
+    "failed to create OS thread": NO_THREADS,
+    "failed to create new OS thread": NO_THREADS,
+    "Resource temporarily unavailable": NO_THREADS,
     "Heap exhausted": NO_MEMORY,
     "heap overflow": NO_MEMORY,
     "out of memory": NO_MEMORY,
@@ -98,11 +97,11 @@ PHRASES = {
     "Cannot allocate memory": NO_MEMORY,
     "memory allocation of": NO_MEMORY,
     "std::bad_alloc": NO_MEMORY,
-    "No space left on device": "the disk that it writes to is full: raise the function's ephemeral storage (/tmp, 512 MB by default),"
-    ' or set tmp = "fresh", which empties its TMPDIR after each invocation',
-    "Read-only file system": "on Lambda only /tmp can be written to: let it write below TMPDIR",
+    "No space left on device": "the disk is full: if files of earlier invocations fill it, set SHIM_TMP=fresh, which empties TMPDIR after"
+    " each; if one invocation needs more, raise the function's ephemeral storage (/tmp, 512 MB by default)",
+    "Read-only file system": "on Lambda only /tmp can be written to: make it write there",
     "Too many open files": "no descriptor was left: Lambda allows 1,024",
-    "/dev/shm": "Lambda has no /dev/shm: tell it to do without shared memory, or to use /tmp",  # noqa: S108 - it is looked for, not used
+    "/dev/shm": "Lambda has no /dev/shm: make it use /tmp, or no shared memory",  # noqa: S108 - it is looked for, not used
     "symbol lookup error": "a library that it found is not the one that it was built with: package that one in lib/",
     "symbol not found": "a library that it found is not the one that it was built with: package that one in lib/",
     "invalid byte sequence": LOCALE,
@@ -126,17 +125,14 @@ def of_exit_code(outcome: Exited, memory: int | None) -> str:
     if words:
         return words
     if outcome.code == 126:
-        return "shells end so where a command can't be run: is its execute bit set?"
+        return "a shell ends with 126 when it can't run a command: is its execute bit set?"
     if outcome.code == 127:
-        return "shells end so where a command is not found: package it in bin/, which is on the PATH"
+        return "a shell ends with 127 when it can't find a command: correct its name, or package it in bin/, which is on the PATH"
     name = NUMBERS.get(outcome.code - 128)
-    if name == "SIGKILL":
-        why, cure = _of_kill(outcome.usage, memory)
-        return f"shells end so where a command was killed by SIGKILL, {why}; {cure}"
-    if name is not None:
-        why, cure = SIGNALS[name]
-        return f"shells end so where a command was killed by {name}, {why}; {cure}"
-    return ""
+    if name is None:
+        return ""
+    why, cure = _of_kill(outcome.usage, memory) if name == "SIGKILL" else SIGNALS[name]
+    return f"a shell ends with {outcome.code} when a command was killed by {name}, {why}: {cure}"
 
 
 def _of_words(stderr_tail: str) -> str:
@@ -146,24 +142,19 @@ def _of_words(stderr_tail: str) -> str:
 def _of_kill(usage: Usage, memory: int | None) -> tuple[str, str]:
     """SIGKILL is what the kernel sends when the memory is used up; how probable that is, its peak tells."""
     peak = usage.max_rss
+    more = "raise the function's memory, or make it use less"
     if memory is None:
-        known = "" if peak is None else f" (its peak memory was {_megabytes(peak)})"
-        return f"as the kernel does where the memory is used up{known}", "give it more memory, or let it use less"
+        known = "" if peak is None else f" (it took {_megabytes(peak)})"
+        return f"which shim did not send: the kernel does when memory runs out{known}", more
     if peak is None:
         return (
-            f"as the kernel does where the memory is used up; the function has {_megabytes(memory)}",
-            "raise the function's memory, or let it use less",
+            f"which shim did not send: the kernel does when memory runs out, and the function has {_megabytes(memory)}",
+            more,
         )
+    took = f"it took {_megabytes(peak)}, besides {_megabytes(usage.own)} of the handler's process, and the function has {_megabytes(memory)}"
     if peak + usage.own >= NEAR * memory:
-        took = f"it took {_megabytes(peak)} beside the handler's {_megabytes(usage.own)}"
-        return (
-            f"as the kernel does where the memory is used up: {took}, and the function has {_megabytes(memory)}",
-            "raise the function's memory, or let it use less",
-        )
-    return (
-        f"which shim did not send, nor probably the kernel: it took {_megabytes(peak)}, and the function has {_megabytes(memory)}",
-        "find what sends it: a timeout or a supervisor of its own",
-    )
+        return f"probably because the function ran out of memory: {took}", more
+    return f"which neither shim sent nor, probably, the kernel for want of memory: {took}", ENDED_BY_OTHERS[1]
 
 
 def _megabytes(size: int) -> str:
