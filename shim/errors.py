@@ -199,8 +199,8 @@ class ReplyMissing(ExecutableError):
     """The executable succeeded and wrote no reply, where `output` asks for one."""
 
     def __init__(self, **facts: Unpack[Facts]) -> None:
-        happened = f"ended with success after {seconds(facts['duration'])} but wrote no reply, although output=json requires one JSON value"
-        cure = "write one to standard output (with reply_fd=3 to descriptor 3), or set SHIM_OUTPUT=text or auto"
+        happened = f"ended with success after {seconds(facts['duration'])} but wrote no reply, although SHIM_OUTPUT=json requires one JSON value"
+        cure = "write one to standard output (or to descriptor 3, if SHIM_REPLY_FD=3), or set SHIM_OUTPUT=text or auto"
         super().__init__(happened, cure=cure, **facts)
 
 

@@ -107,6 +107,7 @@ def test_an_invocation_loads_orjson_and_little_else() -> None:
     """A cold start is a feature: what may not be loaded after one invocation."""
     forbidden = [
         "argparse",
+        "signal",
         "asyncio",
         "concurrent",
         "ctypes",

@@ -44,7 +44,7 @@ def message(script: str, **settings: Any) -> str:
         ("SEGV", "accessed invalid memory.*debugger"),
         ("ABRT", "sent itself.*standard error should say why"),
         ("PIPE", "a pipe or socket whose other end was closed.*ignore SIGPIPE"),
-        ("XCPU", "a limit of CPU time, which shim does not set.*ulimit -t"),
+        ("XCPU", "which the kernel sends when a limit of CPU time is exceeded.*ulimit -t"),
         ("SYS", "a seccomp filter"),
         ("BUS", "beyond the file's end"),
         ("ILL", "an instruction that this CPU does not have.*march=native"),
@@ -118,7 +118,7 @@ def test_a_real_child_near_the_limit_is_told_with_both_numbers(tmp_path: Path) -
     [
         (
             "prog: c_poll: permission denied (Operation not permitted)",
-            "GHC's run time says so, misleadingly, .* raise the function's memory",
+            "GHC's run time is known to say so .* raise the function's memory",
         ),
         ("runtime: failed to create new OS thread (have 5 already; errno=11)", "1,024 processes and threads"),
         ("terminate called after throwing an instance of 'std::bad_alloc'", "raise the function's memory"),

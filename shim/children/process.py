@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import sys
 from functools import cache, partial
 from itertools import count, starmap
@@ -21,11 +20,14 @@ from shim.outcome import Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Mapping, Sequence
 
     from shim.children.memory import Memory
     from shim.logs import Log, StandardError
     from shim.request import EndOfFile
+else:
+    import _signal as signal  # the enums that `signal` puts around it cost a cold start 0.3 ms
 
 SIGNALS = [*range(1, 32), *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)]  # valid_signals() costs a cold start 0.1 ms
 SIGNALS.remove(signal.SIGKILL)
@@ -198,14 +200,17 @@ class Child:
         """The ladder: SIGTERM to the group, `grace` seconds, SIGKILL. Returns the last signal sent."""
         if self._memory is not None:
             self._memory.look(self.pid)
-        for number, until in ((signal.SIGTERM, now() + grace), (signal.SIGKILL, give_up_at)):
+        for name, number, until in (
+            ("SIGTERM", signal.SIGTERM, now() + grace),
+            ("SIGKILL", signal.SIGKILL, give_up_at),
+        ):
             self._tick = TICK
             sweep.kill_group(self.pid, number)
             sweep.kill_group(self.pid, signal.SIGCONT)  # a stopped process takes no signal but SIGKILL
             while not self.gone and self.attend(until):
                 pass
             if self.gone:
-                return number.name
+                return name
         return "SIGKILL"
 
     def end(self, *, alone: bool, give_up_at: float) -> tuple[int | None, Usage, int]:

@@ -17,7 +17,7 @@ ENDED_BY_OTHERS = (
     "which something else than shim sent, to end it",
     "find what sends it: a timeout or a supervisor of its own",
 )
-DEBUG = "run it under a debugger with the line that it reads on its standard input (shim invoke --event EVENT cat shows the line)"
+DEBUG = "run it under a debugger with its line on standard input (shim invoke --event EVENT.json cat > line)"
 SIGNALS = {
     "SIGSEGV": ("because it accessed invalid memory, or overflowed its stack", DEBUG),
     "SIGABRT": (
@@ -42,7 +42,7 @@ SIGNALS = {
         "find which one (strace -f); if that is to be expected, ignore SIGPIPE and handle EPIPE",
     ),
     "SIGXCPU": (
-        "because it exceeded a limit of CPU time, which shim does not set",
+        "which the kernel sends when a limit of CPU time is exceeded; shim sets none",
         "look for ulimit -t and setrlimit(RLIMIT_CPU) in it and in what starts it, and raise the limit",
     ),
     "SIGXFSZ": (
@@ -51,7 +51,7 @@ SIGNALS = {
     ),
     "SIGSYS": (
         "because a seccomp filter, the platform's or its own, forbids a system call that it made",
-        "turn its own sandbox off, if it has one (Chromium: --no-sandbox); otherwise list its calls with strace -f, and avoid the unusual ones",
+        "turn its own sandbox off, if it has one (Chromium: --no-sandbox); otherwise run it under strace -f, where the call before SIGSYS is the forbidden one",
     ),
     "SIGALRM": ("because a timer of its own ran out (alarm, setitimer)", "raise that timer, or handle the signal"),
     "SIGTERM": ENDED_BY_OTHERS,
@@ -82,7 +82,7 @@ NO_MEMORY = "it got no more memory: raise the function's memory, or a limit of m
 NO_THREADS = "it could start no more threads: Lambda allows 1,024 processes and threads, and each takes memory"
 LOCALE = """its locale is not UTF-8: set SHIM_ENV='{"LANG": "C.UTF-8"}'"""
 PHRASES = {
-    "c_poll: permission denied": "GHC's run time says so, misleadingly, when memory or CPU time is short: raise the function's memory,"
+    "c_poll: permission denied": "GHC's run time is known to say so when memory or CPU time is short, whatever is permitted: raise the function's memory,"
     " with which its share of the CPU grows, and if that does not help, its timeout",
     "failed to create OS thread": NO_THREADS,
     "failed to create new OS thread": NO_THREADS,
