@@ -1,4 +1,4 @@
-"""How every command ends: an error becomes one line and an exit code, a signal an exit code, and neither a stack trace."""
+"""How every command ends: an error is shown and becomes an exit code, a signal an exit code, and neither a stack trace."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shim.cli.display import message_of, say, show_error
-from shim.cli.exits import INTERRUPTED, SIGNALED, exit_code
+from shim.cli.display import Unwritable, message_of, say, show_error
+from shim.cli.exits import FAILED, INTERRUPTED, SIGNALED, exit_code
 from shim.errors import ShimError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 _DEBUG = "shim.debug"
@@ -31,21 +31,34 @@ Debug = Annotated[bool, typer.Option("--debug", callback=_remember, help="Show t
 """The option that every command takes, and `shim` itself."""
 
 
+def tell_error(error: ShimError) -> None:
+    """Shows an error as every command does that is not asked for anything else."""
+    show_error(type(error).__name__, message_of(error), getattr(error, "stderr_tail", ""))
+
+
 @contextmanager
-def ending(context: typer.Context) -> Iterator[None]:
+def ending(context: typer.Context, tell: Callable[[ShimError], None] = tell_error) -> Iterator[None]:
     """What a command does stands inside.
+
+    Args:
+        context: of the command.
+        tell: shows an error.
 
     Raises:
         typer.Exit: with the code of `shim.cli.exits`, where it did not end well.
     """
     _end_on_signals()
     try:
-        yield
-    except ShimError as error:
-        if context.meta.get(_DEBUG):
-            say("".join(traceback.format_exception(error)).rstrip("\n"))
-        show_error(type(error).__name__, message_of(error))
-        raise typer.Exit(exit_code(error)) from None
+        try:
+            yield
+        except ShimError as error:
+            if context.meta.get(_DEBUG):
+                say("".join(traceback.format_exception(error)).rstrip("\n"))
+            tell(error)
+            raise typer.Exit(exit_code(error)) from None
+    except Unwritable as error:
+        show_error("OSError", f"the result could not be written to standard output: {error}")
+        raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

