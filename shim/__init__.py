@@ -58,6 +58,8 @@ def __getattr__(name: str) -> Shim:
     A mistake in the settings is raised as itself: awslambdaric would take an AttributeError for a handler that does not exist.
     """
     if name == "handler":
-        globals()["handler"] = Shim.from_environment()
-        return globals()["handler"]  # type: ignore[no-any-return]  # it is the Shim of the line above
+        built = Shim.from_environment()
+        built._introduce()  # noqa: SLF001 - our own class
+        globals()["handler"] = built
+        return built
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,29 +1,35 @@
-"""Shim: event and context → result. The story of one invocation is `Shim.__call__` and `Shim._outcome`."""
+"""Shim: event and context → result. The story of one invocation is `Shim._answer`."""
 
 from __future__ import annotations
 
 import os
-import signal
 from itertools import count
 
 from shim.children import sweep
 from shim.children.descriptors import open_standard_descriptors, seal_descriptors
-from shim.children.diagnosis import examine, resolve
+from shim.children.diagnosis import describe, examine, resolve
 from shim.children.environment import TRACE_ID, child_environment, is_denied
 from shim.children.oneshot import OneShot
 from shim.codecs.line import LineCodec
 from shim.errors import SettingsError, ShimClosed
-from shim.invocation import Invocation, now
+from shim.invocation import Invocation, epoch_ms, now
 from shim.logs import function_log
 from shim.settings import Settings, task_root, unknown_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
-    from typing import Any, Self
+    from typing import Any, Self, TypeVar
 
-    from shim.invocation import LambdaContext
+    from shim.invocation import Deadline, LambdaContext
+    from shim.metrics import Metrics
     from shim.outcome import Outcome
+    from shim.request import Request
+
+    T = TypeVar("T")
+
+HEX_DIGITS = b"0123456789abcdef"
 
 
 class Shim:
@@ -65,7 +71,7 @@ class Shim:
         Raises:
             ShimError: the one that tells what went wrong.
         """
-        return self._codec.decode(self._outcome(Invocation(event, context)))
+        return self._answer(Invocation(event, context), self._codec.decode)
 
     def run(self, invocation: Invocation) -> bytes:
         """The same, for a runtime that passes bytes through: the JSON of the value, which is the reply's own bytes where it is JSON.
@@ -73,15 +79,33 @@ class Shim:
         Raises:
             ShimError: the one that tells what went wrong.
         """
-        return self._codec.judge(self._outcome(invocation))
+        return self._answer(invocation, self._codec.judge)
 
-    def _outcome(self, invocation: Invocation) -> Outcome:
+    def _answer(self, invocation: Invocation, read: Callable[[Outcome], T]) -> T:
         if self._closed:
             raise ShimClosed(f"the Shim for {self.settings.executable} is closed; make a new one")
         deadline = invocation.deadline(margin=self.settings.margin_ms / 1000, grace=self.settings.grace_ms / 1000)
         self._invocations = next(self._count)
         request = self._codec.encode(invocation, self._invocations)
-        return self._runner.run(request, deadline)
+        if self._metrics is None:
+            return read(self._runner.run(request, deadline))
+        return self._answer_measured(request, deadline, read, self._metrics)
+
+    def _answer_measured(
+        self, request: Request, deadline: Deadline, read: Callable[[Outcome], T], metrics: Metrics
+    ) -> T:
+        """The same, with a line of metrics in the log after the child's last, whatever comes of it."""
+        outcome: Outcome | None = None
+        failure: BaseException | None = None
+        try:
+            outcome = self._runner.run(request, deadline)
+            return read(outcome)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            self._log.say(metrics.line(request, outcome, failure, at=epoch_ms()))
+            self._log.settle(self.settings.linger_ms / 1000, deadline.give_up_at)
 
     def close(self) -> None:
         """Ends it: invocations that run are finished, new ones are refused with ShimClosed. May be called twice.
@@ -118,6 +142,9 @@ class Shim:
         seal_descriptors()
         sweep.last_pid()  # opens what every invocation reads
         self._log = function_log()
+        self._path = path
+        self._root = root
+        self._metrics = _metrics(settings)
         self._codec = LineCodec(
             settings,
             executable=path,
@@ -126,10 +153,28 @@ class Shim:
             escapes=host_escapes(),
             memory=function_memory(),
         )
-        self._runner = OneShot(settings, folder=folder, log=self._log, alone=sweep.alone_on_lambda())
+        self._runner = OneShot(
+            settings,
+            folder=folder,
+            log=self._log,
+            alone=sweep.alone_on_lambda(),
+            looks_at_memory=self._metrics is not None,
+        )
         self._count = count(1)
         self._invocations = 0
         self._closed = False
+
+    def _introduce(self) -> None:
+        """Says in the log what runs here, and how."""
+        from shim import __version__  # noqa: PLC0415 - it is above this file
+
+        kind = describe(self._path)
+        checksum = recorded_checksum(self._path, root=self._root)
+        if checksum is not None:
+            kind += f", sha256 {checksum}"
+        shown = self.settings.shown()
+        chosen = f" with {shown}" if shown else ""
+        self._log.note(f"{__version__} runs {self.settings.executable} ({kind}){chosen}", level="INFO")
 
 
 def _folder(settings: Settings, root: str) -> str | None:
@@ -139,7 +184,7 @@ def _folder(settings: Settings, root: str) -> str | None:
         SettingsError: it is no folder, this system can't start a child in another folder, or SIGCHLD is ignored.
     """
     mistakes = []
-    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+    if sweep.ignores_sigchld():
         mistakes.append(
             "SIGCHLD is ignored in this process, and the kernel then throws every exit code away: leave it at its default"
         )
@@ -160,6 +205,36 @@ def _folder(settings: Settings, root: str) -> str | None:
     if mistakes:
         raise SettingsError(mistakes)
     return None if same else folder
+
+
+def _metrics(settings: Settings) -> Metrics | None:
+    """What makes the line of metrics, where it is asked for."""
+    if settings.metrics == "none":
+        return None
+    from shim.metrics import Metrics  # noqa: PLC0415 - only where it is asked for
+
+    return Metrics(
+        settings.executable,
+        function_name=os.environ.get("AWS_LAMBDA_FUNCTION_NAME"),
+        function_version=os.environ.get("AWS_LAMBDA_FUNCTION_VERSION"),
+    )
+
+
+def recorded_checksum(path: str, *, root: str) -> str | None:
+    """The file's SHA-256 as packaging recorded it: a line of SHA256SUMS in the task root, as sha256sum(1) writes it.
+
+    It is not reckoned here: 170 MB take more than a second on a small function.
+    """
+    try:
+        with open(os.path.join(root, "SHA256SUMS"), "rb") as file:
+            name = os.fsencode(os.path.relpath(path, root))
+            for line in file:
+                checksum, _, named = line.rstrip(b"\r\n").partition(b" ")
+                if named[1:].removeprefix(b"./") == name and len(checksum) == 64 and not checksum.strip(HEX_DIGITS):
+                    return checksum.decode()
+    except OSError:
+        pass  # nothing was recorded
+    return None
 
 
 def host_escapes() -> bool:

@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 now = time.monotonic
 """The clock that every deadline is an instant of, in seconds."""
 
+
+def epoch_ms() -> int:
+    """This instant in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def timestamp() -> str:
+    """This instant as Lambda's log has it: RFC 3339, in UTC, with milliseconds."""
+    seconds, milliseconds = divmod(epoch_ms(), 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{milliseconds:03d}Z"
+
+
 SHORTEST = 0.1
 """Seconds that must be left for a child to be started at all."""
 

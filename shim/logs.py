@@ -12,30 +12,46 @@ import select
 from _thread import allocate_lock
 from functools import cache
 
-from shim.invocation import now
+from shim.invocation import now, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shim.records import Records
+
 PIPE_BUF = 4096
-CAPACITY = 256 * 1024
-"""Bytes that may wait for a log that does not take them; what comes on top is dropped and counted."""
-LONGEST_LINE = 16 * 1024
+LINE_FEED = 0x0A
+CAPACITY = 512 * 1024
+"""Bytes that may wait for a log that does not take them; what comes on top is dropped and counted. The record of the longest line fits."""
+RESERVE = 16 * 1024
+"""Room beyond it for lines of our own, which say what happened."""
+LONGEST_LINE = 64 * 1024
 """A longer line goes to the log in pieces, so that no child can make us keep it."""
+CHUNK = 64 * 1024
+RECORDS_CHUNK = 8 * 1024
+"""How much of a living child's is read at a time: a record takes up to 2 µs, and the deadline is looked at in between."""
 
 _turn = allocate_lock()
 """Between the poll and the write no other thread of ours may fill the pipe."""
 
 
 class Log:
-    """The function's log, as one descriptor: a bounded buffer in front of it, and what was dropped is counted."""
+    """The function's log, as one descriptor: a bounded buffer in front of it, and what was dropped is counted.
 
-    __slots__ = ("_descriptor", "_dropped", "_pending", "_poll")
+    Args:
+        descriptor: what is written to.
+        records: makes records, where the log has Lambda's JSON format; else lines stay as they are.
+    """
 
-    def __init__(self, descriptor: int = 2) -> None:
+    __slots__ = ("_descriptor", "_dropped", "_midline", "_pending", "_poll", "_records", "chunk")
+
+    def __init__(self, descriptor: int = 2, records: Records | None = None) -> None:
         self._descriptor = _own(descriptor) if os.isatty(descriptor) else descriptor
+        self._records = records
+        self.chunk = RECORDS_CHUNK if records else CHUNK
         self._pending = bytearray()
+        self._midline = False
         self._dropped = 0
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLOUT)
@@ -45,29 +61,46 @@ class Log:
         """What to poll for POLLOUT before `push`; None where nothing waits to be written."""
         return self._descriptor if self._pending else None
 
-    def add(self, lines: bytes | bytearray) -> None:
-        """Takes whole lines, and writes what can be written now."""
+    def of_child(self, *, request_id: str | None, stream: str) -> Callable[[bytes | bytearray], None]:
+        """What takes the lines that a child writes there in that invocation."""
+        if self._records is None:
+            return self.add
+        from shim.records import Lines  # noqa: PLC0415 - only in the JSON format
+
+        return Lines(self._records, self.add, request_id=request_id, stream=stream).take
+
+    def add(self, lines: bytes | bytearray, size: int | None = None) -> None:
+        """Takes whole lines, or pieces of one, and writes what can be written now. They stand for so many bytes of a child's."""
         with _turn:
             room = CAPACITY - len(self._pending)
             if len(lines) <= room and not self._dropped:
                 self._pending += lines
+                self._midline = lines[-1] != LINE_FEED
             else:
-                self._dropped += len(lines)
+                self._dropped += len(lines) if size is None else size
         self.push()
 
-    def note(self, sentence: str) -> None:
-        """Takes a line of our own."""
-        self.add(f"shim: {sentence}\n".encode("utf-8", "replace"))
+    def say(self, line: bytes) -> None:
+        """Takes a line of our own, for which there is room where there is none for a child's."""
+        with _turn:
+            if len(self._pending) < CAPACITY + RESERVE:
+                self._begin_a_line()
+                self._pending += line
+            else:
+                self._dropped += len(line)
+        self.push()
+
+    def note(self, sentence: str, *, level: str = "WARN", request_id: str | None = None) -> None:
+        """Takes a sentence of our own. The level and the invocation's id show in the JSON format only."""
+        if self._records is None or self._records.keeps(level):
+            self.say(self._noted(sentence, level, request_id))
 
     def push(self) -> None:
         """Writes as much as the log takes without blocking."""
         with _turn:
             while (self._pending or self._dropped) and self._poll.poll(0):
                 if not self._pending:
-                    self._pending += (
-                        b"shim: the log took no more: %d bytes of standard error were dropped\n" % self._dropped
-                    )
-                    self._dropped = 0
+                    self._begin_a_line()
                 length = len(self._pending)
                 if length > PIPE_BUF:  # whole lines where possible, so that those of several children do not mix
                     length = self._pending.rfind(b"\n", 0, PIPE_BUF) + 1 or PIPE_BUF
@@ -77,7 +110,23 @@ class Log:
                     return
                 except OSError:  # nobody reads it any more, or its disk is full: there is no one to tell
                     self._dropped = 0
+                    self._midline = False
                     self._pending.clear()
+
+    def _begin_a_line(self) -> None:
+        """Ends a line whose own end was dropped, and says how much was. No level keeps that back."""
+        if self._midline:
+            self._pending += b"\n"
+            self._midline = False
+        if self._dropped:
+            sentence = f"the log took no more: {self._dropped} bytes were dropped"
+            self._pending += self._noted(sentence, "WARN", None)
+            self._dropped = 0
+
+    def _noted(self, sentence: str, level: str, request_id: str | None) -> bytes:
+        if self._records is None:
+            return f"shim: {sentence}\n".encode("utf-8", "replace")
+        return self._records.note(sentence, level=level, request_id=request_id)
 
     def settle(self, patience: float, until: float) -> None:
         """Writes what waits, as long as the log takes something every `patience` seconds, until that instant at most.
@@ -102,8 +151,15 @@ def _own(terminal: int) -> int:
 
 @cache
 def function_log() -> Log:
-    """The one log of this process, which all its Shims share: two would mix their lines."""
-    return Log(2)
+    """The one log of this process, which all its Shims share: two would mix their lines.
+
+    Its format is the function's: what is neither "JSON" nor "Text" is text, as it is for Lambda's own runtimes.
+    """
+    if os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() != "JSON":
+        return Log(2)
+    from shim.records import Records  # noqa: PLC0415 - only in this format
+
+    return Log(2, Records(os.environ.get("AWS_LAMBDA_LOG_LEVEL", ""), clock=timestamp))
 
 
 class StandardError:
@@ -113,7 +169,7 @@ class StandardError:
 
     def __init__(self, add: Callable[[bytes | bytearray], None], tail_bytes: int) -> None:
         self._add = add
-        self._rest = b""
+        self._rest = bytearray()
         self._midline = False
         self._tail = bytearray()
         self._tail_bytes = tail_bytes
@@ -123,20 +179,30 @@ class StandardError:
         if self._tail_bytes:
             self._tail += data[-self._tail_bytes :]
             del self._tail[: -self._tail_bytes]
-        data = self._rest + data
         end = data.rfind(b"\n") + 1
-        if len(data) - end > LONGEST_LINE:
-            end = len(data)
-        self._rest = data[end:]
         if end:
-            self._add(data[:end])
-            self._midline = data[end - 1] != 0x0A
+            if len(self._rest) + data.find(b"\n") > LONGEST_LINE:
+                self._break_off()
+            self._add(self._rest + data[:end] if self._rest else data[:end])
+            self._rest.clear()
+            self._midline = False
+        self._rest += data[end:]
+        if len(self._rest) > LONGEST_LINE:
+            self._break_off()
+
+    def _break_off(self) -> None:
+        """Gives on what has come of a line that is too long, up to a whole character."""
+        end = len(self._rest) - _begun(self._rest[-3:])
+        if end:
+            self._add(self._rest[:end])
+            del self._rest[:end]
+            self._midline = True
 
     def close(self) -> None:
         """The child writes no more: its last line goes to the log, with the line feed that it lacks."""
         if self._rest or self._midline:
             self._add(self._rest + b"\n")
-            self._rest = b""
+            self._rest.clear()
             self._midline = False
 
     @property
@@ -147,3 +213,12 @@ class StandardError:
             while start < 3 and self._tail[start : start + 1] and self._tail[start] & 0xC0 == 0x80:
                 start += 1
         return self._tail[start:].decode("utf-8", "replace").rstrip("\n")
+
+
+def _begun(end: bytes | bytearray) -> int:
+    """How many of the last three bytes begin a character of UTF-8 that is not complete."""
+    for count, byte in enumerate(reversed(end), start=1):
+        if byte & 0xC0 != 0x80:  # no byte inside a character
+            length = 1 if byte < 0xC0 else 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return count if length > count else 0
+    return 0

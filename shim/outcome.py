@@ -18,12 +18,13 @@ if TYPE_CHECKING:
         stderr_tail: str
         usage: Usage
         swept: int
+        spawn: float
 
 
 class Usage:
     """What the child used, as the kernel counted it when it was reaped."""
 
-    __slots__ = ("_ours", "_peak", "system", "user")
+    __slots__ = ("_ours", "_peak", "_seen", "system", "user")
 
     def __init__(self, *, user: float, system: float, peak: int, ours: Callable[[], int]) -> None:
         self.user = user
@@ -32,6 +33,12 @@ class Usage:
         """Seconds of CPU in the kernel."""
         self._peak = peak
         self._ours = ours
+        self._seen = 0
+
+    def saw(self, peak: int, *, ours: int) -> None:
+        """Takes what was seen of its memory while it lived, and what ours was when it was started."""
+        self._seen = peak
+        self._ours = lambda: ours
 
     @property
     def own(self) -> int:
@@ -40,8 +47,12 @@ class Usage:
 
     @property
     def max_rss(self) -> int | None:
-        """Peak memory in bytes; None where it may be the handler's own: a spawned child begins with the peak of its parent."""
-        return self._peak if self._peak > self._ours() else None
+        """Peak memory in bytes, as far as it is known; None where it is not.
+
+        A spawned child begins with the peak of its parent, so what the kernel counts is the child's own only where it is above ours. Else it
+        is what was seen while the child lived, where somebody looked.
+        """
+        return max(self._peak if self._peak > self._ours() else 0, self._seen) or None
 
     def __repr__(self) -> str:
         return f"Usage(user={self.user}, system={self.system}, max_rss={self.max_rss})"
@@ -50,7 +61,7 @@ class Usage:
 class Ended:
     """What every child that was started has in common."""
 
-    __slots__ = ("duration", "reply", "stderr_tail", "swept", "usage")
+    __slots__ = ("duration", "reply", "spawn", "stderr_tail", "swept", "usage")
 
     def __init__(self, **facts: Unpack[Facts]) -> None:
         self.reply = facts["reply"]
@@ -62,6 +73,8 @@ class Ended:
         self.usage = facts["usage"]
         self.swept = facts["swept"]
         """How many processes it left behind, which were killed."""
+        self.spawn = facts["spawn"]
+        """Seconds that its start took, of the duration."""
 
 
 class Exited(Ended):

@@ -48,14 +48,24 @@ class EndOfFile:
 
 
 class Request:
-    """What one child is told: the bytes on its standard input, its arguments and environment, and the framing of its reply."""
+    """What one child is told: the bytes on its standard input, its arguments and environment, and the framing of its reply.
 
-    __slots__ = ("arguments", "environment", "framing", "stdin")
+    `request_id` is Lambda's id of the invocation, by which the log says whose a line is.
+    """
+
+    __slots__ = ("arguments", "environment", "framing", "request_id", "stdin")
 
     def __init__(
-        self, stdin: bytes, *, arguments: list[str], environment: Mapping[bytes, bytes], framing: EndOfFile
+        self,
+        stdin: bytes,
+        *,
+        arguments: list[str],
+        environment: Mapping[bytes, bytes],
+        framing: EndOfFile,
+        request_id: str | None = None,
     ) -> None:
         self.stdin = stdin
         self.arguments = arguments
         self.environment = environment
         self.framing = framing
+        self.request_id = request_id

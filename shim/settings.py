@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 MEBIBYTE = 1024 * 1024
+LONGEST_SHOWN = 500
+"""Characters of one value that the log shows."""
 
 
 class Mistake(ValueError):
@@ -56,7 +58,7 @@ def _arguments(value: object) -> tuple[str, ...]:
 def _one_of(*choices: object) -> Callable[[object], Any]:
     def check(value: object) -> object:
         if not any(type(value) is type(choice) and value == choice for choice in choices):
-            raise Mistake(" or ".join(json.dumps(choice) for choice in choices))
+            raise Mistake(f"one of {', '.join(map(str, choices))}" if len(choices) > 1 else str(choices[0]))
         return value
 
     return check
@@ -156,6 +158,7 @@ SETTINGS = (
     Setting("env_deny", (), _globs, _parse_json),
     Setting("cwd", None, _text),
     Setting("tmp", "shared", _one_of("shared", "fresh")),
+    Setting("metrics", "none", _one_of("none", "emf")),
 )
 NAMES = tuple(setting.name for setting in SETTINGS)
 
@@ -188,6 +191,7 @@ class Settings:
     cwd: str | None
     """The child's folder, relative to LAMBDA_TASK_ROOT; None means LAMBDA_TASK_ROOT itself."""
     tmp: str
+    metrics: str
 
     def __init__(self, executable: str | None = None, **settings: Any) -> None:
         if executable is not None:
@@ -252,8 +256,21 @@ class Settings:
 
     def __repr__(self) -> str:
         """The call that makes equal settings: what is not default."""
-        changed = (setting.name for setting in SETTINGS if getattr(self, setting.name) != setting.default)
-        return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in changed)})"
+        return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in self._changed())})"
+
+    def shown(self) -> str:
+        """What is not default, but for the executable, as the log shows it: each value in JSON, of `env` the names alone."""
+        return ", ".join(f"{name}={self._as_shown(name)}" for name in self._changed() if name != "executable")
+
+    def _changed(self) -> list[str]:
+        """The names of the settings that are not default."""
+        return [setting.name for setting in SETTINGS if getattr(self, setting.name) != setting.default]
+
+    def _as_shown(self, name: str) -> str:
+        if name == "env":  # its values may be secrets
+            return "{" + ", ".join(f"{json.dumps(variable)}: …" for variable in self.env) + "}"
+        text = json.dumps(getattr(self, name), ensure_ascii=False)
+        return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
 
 
 def task_root(environ: Mapping[str, str] = os.environ) -> str:

@@ -17,10 +17,10 @@ LADDER = [
     {"snapshot"},
     {"children", "codecs"},
     {"runtime_api", "logs", "metrics"},
-    {"settings", "invocation", "request", "outcome"},
+    {"settings", "invocation", "request", "outcome", "records"},
     {"elf", "errors"},
 ]
-PURE = ["codecs/", "request.py", "outcome.py", "errors.py", "runtime_api/", "elf.py"]
+PURE = ["codecs/", "request.py", "outcome.py", "errors.py", "metrics.py", "records.py", "runtime_api/", "elf.py"]
 THE_MACHINE = {"os", "subprocess", "socket", "select", "time", "threading", "pathlib", "signal", "fcntl"}
 DRAWERS = {"utils", "util", "common", "base", "helpers", "manager", "misc"}
 

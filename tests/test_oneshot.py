@@ -108,7 +108,9 @@ def test_a_child_that_does_not_end_is_stopped_with_sigterm_before_lambda_would_s
     assert time.monotonic() - started < context_timeout
     assert raised.value.signal == "SIGTERM"
     assert raised.value.duration is not None
-    assert raised.value.duration > 0.7  # a quarter of what is left is the margin, and what is left is told in whole milliseconds
+    assert (
+        raised.value.duration > 0.7
+    )  # a quarter of what is left is the margin, and what is left is told in whole milliseconds
 
 
 @pytest.mark.usefixtures("silent")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from typing import Any
 
+import jsonschema
 import pytest
 
 import shim
+from shim.metrics import UNITS
+from shim.records import Lines, Records
 from shim.settings import SETTINGS
-from tests.conftest import ROOT
+from tests.conftest import FIXTURES, ROOT
 
 README = (ROOT / "README.md").read_text()
 
@@ -107,3 +111,21 @@ def test_the_program_of_the_main_job_fails_truthfully(event: str) -> None:
         program(event.encode())
 
     assert (type(raised.value).__name__, str(raised.value)) == ("NoObject", "the event names no S3 object")
+
+
+def test_the_lines_of_the_log_that_it_shows_are_those_that_are_written() -> None:
+    section = README.partition("\n## The log\n")[2].partition("\n## ")[0]
+    record, metrics = re.findall(r"^\{.*\}$", section, re.MULTILINE)
+    shown = json.loads(record)
+    made: list[bytes] = []
+    lines = Lines(
+        Records("INFO", clock=lambda: shown["timestamp"]),
+        lambda data, _: made.append(bytes(data)),
+        request_id=shown["requestId"],
+        stream="stderr",
+    )
+    lines.take(shown["message"].encode() + b"\n")
+
+    assert made == [f"{record}\n".encode()]
+    jsonschema.Draft7Validator(json.loads((FIXTURES / "emf.schema.json").read_text())).validate(json.loads(metrics))
+    assert set(UNITS) == json.loads(metrics).keys() & UNITS.keys()

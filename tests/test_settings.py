@@ -39,6 +39,7 @@ SPELLINGS: list[tuple[str, object, str, str, object]] = [
     ("env_deny", ["AWS_*"], '["AWS_*"]', "['AWS_*']", ("AWS_*",)),
     ("cwd", "/tmp", "/tmp", "'/tmp'", "/tmp"),
     ("tmp", "fresh", "fresh", "'fresh'", "fresh"),
+    ("metrics", "emf", "emf", "'emf'", "emf"),
 ]
 
 BAD: list[tuple[str, object, str]] = [
@@ -77,6 +78,7 @@ BAD: list[tuple[str, object, str]] = [
     ("env_deny", "AWS_*", "AWS_*"),
     ("cwd", 1, ""),
     ("tmp", "private", "private"),
+    ("metrics", "prometheus", "prometheus"),
 ]
 
 
@@ -127,7 +129,7 @@ def test_all_mistakes_are_told_at_once_whatever_they_were_spelled_in(tmp_path: P
     for part in (
         "margin_ms in shim.toml must be",
         "marign_ms in shim.toml is no setting (did you mean margin_ms?)",
-        "SHIM_REPLY_FD must be 1 or 3, not 'two'",
+        "SHIM_REPLY_FD must be one of 1, 3, not 'two'",
         "output must be",
         "executable is missing",
         "SHIM_GRACE is no setting (did you mean SHIM_GRACE_MS?)",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 
 from shim.children.diagnosis import explain, no_tmp
 from shim.children.process import Child, has_pidfd, reap_late
@@ -30,9 +29,12 @@ class OneShot:
         folder: where children run, or None for our own current folder.
         log: takes their standard error.
         alone: whether every orphan in this system is ours (`sweep.alone_on_lambda`).
+        looks_at_memory: whether an outcome tells the child's peak memory where only a look at the living child does.
     """
 
-    def __init__(self, settings: Settings, *, folder: str | None, log: Log, alone: bool) -> None:
+    def __init__(
+        self, settings: Settings, *, folder: str | None, log: Log, alone: bool, looks_at_memory: bool = False
+    ) -> None:
         self._name = settings.executable
         self._folder = folder
         self._log = log
@@ -41,6 +43,12 @@ class OneShot:
         self._linger = settings.linger_ms / 1000
         self._tail_bytes = settings.stderr_tail_bytes
         self._fresh_tmp = settings.tmp == "fresh"
+        self._stream = "stdout+stderr" if settings.reply_fd == 3 else "stderr"
+        self._memory = None
+        if looks_at_memory:
+            from shim.children.memory import Memory  # noqa: PLC0415 - only where it is asked for
+
+            self._memory = Memory
         self._pidfds = has_pidfd()
 
     def run(self, request: Request, deadline: Deadline) -> Outcome:
@@ -49,11 +57,12 @@ class OneShot:
             return NotStarted(None)
         if self._fresh_tmp:
             return self._run_with_fresh_tmp(request, deadline)
-        return self._run(request, request.environment, deadline, self._stderr())
+        return self._run(request, request.environment, deadline, self._stderr(request))
 
-    def _stderr(self) -> StandardError:
+    def _stderr(self, request: Request) -> StandardError:
         """Where a child's standard error goes."""
-        return StandardError(self._log.add, self._tail_bytes)
+        add = self._log.of_child(request_id=request.request_id, stream=self._stream)
+        return StandardError(add, self._tail_bytes)
 
     def _run_with_fresh_tmp(self, request: Request, deadline: Deadline) -> Outcome:
         from shim.children import temporary  # noqa: PLC0415 - only where it is asked for
@@ -63,17 +72,22 @@ class OneShot:
         except OSError as refusal:
             return NotStarted(no_tmp(refusal, executable=self._name))
         try:
-            return self._run(request, {**request.environment, b"TMPDIR": os.fsencode(folder)}, deadline, self._stderr())
+            environment = {**request.environment, b"TMPDIR": os.fsencode(folder)}
+            return self._run(request, environment, deadline, self._stderr(request))
         finally:
             temporary.remove(folder, until=deadline.give_up_at)
             if os.path.lexists(folder):
-                self._log.note(f"{folder}, the temporary files of an invocation, could not be removed in time")
+                self._log.note(
+                    f"{folder}, the temporary files of an invocation, could not be removed in time",
+                    request_id=request.request_id,
+                )
 
     def _run(
         self, request: Request, environment: Mapping[bytes, bytes], deadline: Deadline, stderr: StandardError
     ) -> Outcome:
         reap_late()
-        child = Child(framing=request.framing, stderr=stderr, log=self._log)
+        memory = self._memory() if self._memory else None
+        child = Child(framing=request.framing, stderr=stderr, log=self._log, memory=memory)
         try:
             try:
                 child.spawn(
@@ -103,7 +117,7 @@ class OneShot:
             child.destroy(alone=self._alone)
             raise
         duration = now() - child.started
-        self._note(held=held, swept=swept)
+        self._note(request, held=held, swept=swept)
         self._log.settle(self._linger, deadline.give_up_at)
         facts: Facts = {
             "reply": request.framing.reply,
@@ -111,6 +125,7 @@ class OneShot:
             "stderr_tail": stderr.tail,
             "usage": usage,
             "swept": swept,
+            "spawn": child.spawn_seconds,
         }
         outcome = self._ending(request, status, stopped, facts)
         if isinstance(outcome, Exited) and outcome.code and not (child.read_something or outcome.reply):
@@ -151,21 +166,29 @@ class OneShot:
             until = min(until, deadline.stop_at)
         while child.pipes_open and child.attend(until):
             pass
+        if child.pipes_open:  # what was in them is read: now an end of file shows, if they are not held
+            child.attend(now())
         return child.pipes_open
 
-    def _note(self, *, held: bool, swept: int) -> None:
+    def _note(self, request: Request, *, held: bool, swept: int) -> None:
         """Says in the log what the child left behind."""
         if held:
             self._log.note(
                 f"a process that {self._name} left behind still held its output {self._linger * 1000:.0f} ms (linger_ms)"
-                " after its end; what it wrote from then on was not read"
+                " after its end; what it wrote from then on was not read",
+                request_id=request.request_id,
             )
         if swept:
-            self._log.note(f"{self._name} left {swept} process{'es' if swept > 1 else ''} behind, which were killed")
+            self._log.note(
+                f"{self._name} left {swept} process{'es' if swept > 1 else ''} behind, which were killed",
+                request_id=request.request_id,
+            )
 
 
 def signal_name(number: int) -> str:
     """The signal's name; those for real-time use have none of their own but SIGRTMIN+n."""
+    import signal  # noqa: PLC0415 - only after a failure
+
     try:
         return signal.Signals(number).name
     except ValueError:

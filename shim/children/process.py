@@ -6,11 +6,10 @@ the folder: `elsewhere.py` does that where it must.
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import sys
-from functools import cache, partial
+from functools import partial
 from itertools import count, starmap
 
 from shim.children import sweep
@@ -35,8 +34,6 @@ SIGNALS.remove(signal.SIGSTOP)
 """What is set to its default. Not 32 and 33, which are the C library's own: glibc's posix_spawn leaves them ignored."""
 PIPE_SIZE = 65_536
 """What a pipe holds at first (pipe(7)). A request or reply of more gets a larger one."""
-LARGE_BLOCK = 31 * 1024 * 1024
-"""Just below the most that glibc takes for an example (DEFAULT_MMAP_THRESHOLD_MAX)."""
 LARGE_PIPE_SIZE = 1024 * 1024
 """The most that a user may ask for (/proc/sys/fs/pipe-max-size)."""
 THREE_PIPES = [(os.O_CLOEXEC,)] * 3
@@ -77,7 +74,6 @@ class Child:
         self.gone = False
         self._size = 0
         self.started = now()
-        self.spawn_seconds = 0.0
         self._memory = memory
         self.mark = b"%d-%d-%d" % (os.getpid(), next(_serial), int(self.started * 1e6))
         self._born: list[int] = []
@@ -138,7 +134,9 @@ class Child:
         sweep.driven.add(self.pid)
         if self._memory is not None:
             self._memory.ours = own_peak()
-        self._unread = stdin  # kept: it tells what of the request was read, and lets no write fail where the child reads nothing
+        self._unread = (
+            stdin  # kept: it tells what of the request was read, and lets no write fail where the child reads nothing
+        )
         self._shut([reply, error])
         self._poll.register(self._reply, select.POLLIN)
         self._poll.register(self._stderr, select.POLLIN)
@@ -165,7 +163,9 @@ class Child:
         if len(request) > select.PIPE_BUF:
             os.set_blocking(self._stdin, False)
             if len(request) > PIPE_SIZE:
-                _enlarge(self._stdin)
+                from shim.children.pipes import enlarge  # noqa: PLC0415 - only where much is passed
+
+                enlarge(self._stdin, LARGE_PIPE_SIZE)
                 self._expect_much()
         self._size = len(request)
         self._unsent = memoryview(request)
@@ -301,12 +301,14 @@ class Child:
 
     def _expect_much(self) -> None:
         """A large pipe for the reply, since the first of it was large, or the request was: fewer turns for the same bytes."""
-        _enlarge(self._reply)
+        from shim.children.pipes import enlarge, keep_large_blocks  # noqa: PLC0415 - only where much is passed
+
+        enlarge(self._reply, LARGE_PIPE_SIZE)
         self._chunk = LARGE_PIPE_SIZE
-        _keep_large_blocks()
+        keep_large_blocks()
 
     def _read_stderr(self, event: int) -> None:
-        data = os.read(self._stderr, self.log.chunk) if event & select.POLLIN else b""
+        data = os.read(self._stderr, PIPE_SIZE if self.gone else self.log.chunk) if event & select.POLLIN else b""
         if data:
             self.stderr.feed(data)
         else:
@@ -379,23 +381,3 @@ def reap_late() -> None:
                 _late.discard(pid)
         except ChildProcessError:
             _late.discard(pid)
-
-
-@cache
-def _keep_large_blocks() -> None:
-    """Lets the C library keep large blocks for the next invocation.
-
-    glibc gives a large block back to the kernel at once, and every page of the next one costs a fault (3 ms for 6 MB), until it has seen a
-    block of this size freed: from then on it keeps up to twice as much (mallopt(3), M_MMAP_THRESHOLD). This one is never touched.
-    """
-    bytes(LARGE_BLOCK)
-
-
-def _enlarge(descriptor: int) -> None:
-    import fcntl  # noqa: PLC0415 - only where much is passed
-
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, LARGE_PIPE_SIZE)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EBUSY):  # the user's pipes have too many pages already
-            raise

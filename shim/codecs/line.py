@@ -13,7 +13,7 @@ import sys
 
 import orjson
 
-from shim.codecs.ending import Unfit, facts, success
+from shim.codecs.ending import BYTES, Unfit, facts, success
 from shim.errors import EventInvalid, OutputInvalid, OutputTooLarge, ReplyMissing
 from shim.request import EndOfFile, Request
 
@@ -98,6 +98,7 @@ class LineCodec:
             arguments=self._arguments,
             environment=environment,
             framing=EndOfFile(self._limit),
+            request_id=invocation.request_id,
         )
 
     def decode(self, outcome: Outcome) -> Any:
@@ -144,28 +145,30 @@ class LineCodec:
             return loads(reply), True
         except Unfit as unfit:
             if self._output == "json" or unfit.parses or reply.lstrip(b" \t\r\n")[:1] in (b"{", b"["):
-                raise self._invalid(unfit.reason, unfit.offset, ended) from None
+                raise self._invalid(unfit, ended) from None
             return self._text(ended), False
 
     def _text(self, ended: Ended) -> str:
         try:
             return str(ended.reply, "utf-8")
         except UnicodeDecodeError as error:
-            raise self._invalid(f"not UTF-8 ({error.reason})", error.start, ended) from None
+            raise self._invalid(Unfit(f"not UTF-8 ({error.reason})", BYTES, offset=error.start), ended) from None
 
     def _hold_against_limit(self, value: Any, ended: Ended) -> None:
         try:
             size = encoded_size(value, escapes=self._escapes)
         except RecursionError:
-            raise self._invalid("nested too deep to be encoded again", None, ended) from None
+            unfit = Unfit("nested too deep to be encoded again", "make it nest its values less deep")
+            raise self._invalid(unfit, ended) from None
         if size > LAMBDA_LIMIT:
             raise self._too_large(size, ended)
 
     def _too_large(self, size: int, ended: Ended) -> OutputTooLarge:
         return OutputTooLarge(size=size, limit=LAMBDA_LIMIT, encoded=True, **facts(ended, self._name))
 
-    def _invalid(self, reason: str, offset: int | None, ended: Ended) -> OutputInvalid:
-        return OutputInvalid(reason=reason, offset=offset, reply=ended.reply, **facts(ended, self._name))
+    def _invalid(self, unfit: Unfit, ended: Ended) -> OutputInvalid:
+        common = facts(ended, self._name)
+        return OutputInvalid(reason=unfit.reason, offset=unfit.offset, cure=unfit.cure, reply=ended.reply, **common)
 
 
 def line(event: object, context: Mapping[str, object]) -> bytes:

@@ -66,7 +66,7 @@ def codec(**settings: Any) -> LineCodec:
 
 def exited(reply: bytes) -> Exited:
     usage = Usage(user=0, system=0, peak=0, ours=lambda: 0)
-    return Exited(0, reply=reply, duration=0.001, stderr_tail="", usage=usage, swept=0)
+    return Exited(0, reply=reply, duration=0.001, stderr_tail="", usage=usage, swept=0, spawn=0.0005)
 
 
 def nested(depth: int) -> Any:

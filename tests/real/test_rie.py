@@ -324,7 +324,7 @@ CLIENT_FIELDS = ("installation_id", "app_title", "app_version_name", "app_versio
     [
         ({"SHIM_MARGIN_MS": "soon", "SHIM_MODE": "cold"}, "SettingsError", "SHIM_MARGIN_MS must be a whole number"),
         ({"SHIM_EXECUTABLE": "bin/nothing"}, "ExecutableNotFound", "bin/nothing was not found"),
-        ({"SHIM_EXECUTABLE": "plain"}, "ExecutableNotRunnable", "has no execute bit"),
+        ({"SHIM_EXECUTABLE": "plain"}, "ExecutableNotRunnable", "is not executable"),
     ],
     ids=["settings", "missing", "mode"],
 )

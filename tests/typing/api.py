@@ -20,6 +20,7 @@ class Context:
 def use() -> None:
     settings: Settings = Settings("bin/program", args=["-x"], output="json", margin_ms=100)
     margin: int = settings.margin_ms
+    metrics: str = settings.metrics
     codes: dict[int, str] = settings.exit_codes
     with Shim("bin/program", reply_fd=3) as program:
         result: Any = program({"a": 1}, Context())
@@ -27,7 +28,7 @@ def use() -> None:
         answer: bytes = program.run(Invocation(b"{}", Context()))
     same: Shim = Shim.from_environment(output="text")
     handler: Shim = shim.handler
-    print(margin, codes, result, without, answer, same, handler)
+    print(margin, metrics, codes, result, without, answer, same, handler)
     try:
         handler({})
     except shim.ExitError as error:
