@@ -107,7 +107,7 @@ def main() -> int:
         bench = Workbench(Path(folder).resolve())
         rows = {name: ROWS[name](bench) for name in options.only or ROWS}
         measured = measure(rows, options.rounds)
-    print(as_json(measured) if options.json else as_table(measured))
+    print(as_json(measured) if options.json else f"{as_table(measured)}\n\nPython {sys.version}")
     return int(any(it.falls_short for it in measured))
 
 
