@@ -59,7 +59,7 @@ class Log:
     @property
     def descriptor(self) -> int | None:
         """What to poll for POLLOUT before `push`; None where nothing waits to be written."""
-        return self._descriptor if self._pending else None
+        return self._descriptor if self._pending or self._dropped else None
 
     def of_child(self, *, request_id: str | None, stream: str) -> Callable[[bytes | bytearray], None]:
         """What takes the lines that a child writes there in that invocation."""
@@ -133,11 +133,11 @@ class Log:
 
         What is left goes out with the next invocation.
         """
-        if not self._pending:
+        if self.descriptor is None:
             return
         poll = select.poll()  # one of its own: a poll object serves one thread at a time
         poll.register(self._descriptor, select.POLLOUT)
-        while self._pending and now() < until and poll.poll(patience * 1000):
+        while self.descriptor is not None and now() < until and poll.poll(patience * 1000):
             self.push()
 
 

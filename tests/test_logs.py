@@ -124,6 +124,23 @@ def test_settling_ends_when_the_log_takes_nothing() -> None:
     os.close(write)
 
 
+def test_what_was_dropped_is_said_though_the_reader_takes_only_a_little_at_a_time() -> None:
+    """Also where all that waited is out, and the pipe is full just then."""
+    read, write = os.pipe()
+    log = Log(write)
+    log.add(b"y" * (CAPACITY - 1) + b"\n")
+    log.add(b"z" * CAPACITY + b"\n")
+    received = bytearray()
+    while log.descriptor is not None:
+        received += os.read(read, 4096)
+        log.push()
+    os.close(write)
+    received += read_all(read)
+    os.close(read)
+
+    assert received.endswith(b"shim: the log took no more: %d bytes were dropped\n" % (CAPACITY + 1))
+
+
 def test_lines_of_several_threads_do_not_mix() -> None:
     read, write = os.pipe()
     log = Log(write)
@@ -362,7 +379,8 @@ def peak():
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
 def invoke(*words):
-    return shim.Shim(sys.argv[1], args=[*words, "write:1:3432"], output="json", linger_ms=100)({}, LambdaContext(timeout=60))
+    with shim.Shim(sys.argv[1], args=[*words, "write:1:3432"], output="json", linger_ms=100) as runner:
+        return runner({}, LambdaContext(timeout=60))
 
 invoke("fill:2:100000")
 before = peak()
