@@ -133,10 +133,11 @@ class Log:
 
         What is left goes out with the next invocation.
         """
-        if self.descriptor is None:
+        waiting = self.descriptor
+        if waiting is None:
             return
         poll = select.poll()  # one of its own: a poll object serves one thread at a time
-        poll.register(self._descriptor, select.POLLOUT)
+        poll.register(waiting, select.POLLOUT)
         while self.descriptor is not None and now() < until and poll.poll(patience * 1000):
             self.push()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from shim.children.diagnosis import explain, no_tmp
-from shim.children.process import Child, has_pidfd, reap_late
+from shim.children.process import Child, has_pidfd, late, reap_late
 from shim.errors import ShimError
 from shim.invocation import SHORTEST, now
 from shim.logs import Log, StandardError
@@ -85,7 +85,8 @@ class OneShot:
     def _run(
         self, request: Request, environment: Mapping[bytes, bytes], deadline: Deadline, stderr: StandardError
     ) -> Outcome:
-        reap_late()
+        if late:
+            reap_late()
         memory = self._memory() if self._memory else None
         child = Child(framing=request.framing, stderr=stderr, log=self._log, memory=memory)
         try:
@@ -117,7 +118,8 @@ class OneShot:
             child.destroy(alone=self._alone)
             raise
         duration = now() - child.started
-        self._note(request, held=held, swept=swept)
+        if held or swept:
+            self._note(request, held=held, swept=swept)
         self._log.settle(self._linger, deadline.give_up_at)
         facts: Facts = {
             "reply": request.framing.reply,
@@ -161,6 +163,9 @@ class OneShot:
         Returns:
             Whether they are still held.
         """
+        held = child.pipes_open
+        if not held:
+            return False
         until = now() + self._linger
         if deadline.stop_at is not None:
             until = min(until, deadline.stop_at)

@@ -20,7 +20,7 @@ from shim.outcome import Usage
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from shim.children.memory import Memory
     from shim.logs import Log, StandardError
@@ -41,7 +41,10 @@ TICK = 0.001
 LONGEST_TICK = 0.02
 
 _serial = count(1)
-_late: set[int] = set()
+_BORN = b"%d" % (now() * 1e6)
+"""So that a process which gets our number after us makes other marks."""
+late: set[int] = set()
+"""Zombies that could not be taken when their time was over."""
 
 
 def has_pidfd() -> bool:
@@ -59,6 +62,14 @@ class Child:
     `attend` is one turn of the poll; `gone` says that the process has ended, and it stays a zombie until `end`.
     """
 
+    gone = False
+    read_something = True
+    _tick = TICK
+    _chunk = PIPE_SIZE
+    _size = 0
+    _unsent = memoryview(b"")
+    _watched: int | None = None
+
     def __init__(self, *, framing: EndOfFile, stderr: StandardError, log: Log, memory: Memory | None = None) -> None:
         """Nothing is started yet: see `spawn`. After a failure `read_something` says whether it took anything of its request.
 
@@ -71,21 +82,14 @@ class Child:
         self.framing = framing
         self.stderr = stderr
         self.log = log
-        self.gone = False
-        self._size = 0
         self.started = now()
         self._memory = memory
-        self.mark = b"%d-%d-%d" % (os.getpid(), next(_serial), int(self.started * 1e6))
+        self.mark = b"%d-%d-%s" % (os.getpid(), next(_serial), _BORN)
         self._born: list[int] = []
         self._pipes: list[tuple[int, int]] = []
         self._pidfds: list[int] = []
         self._open: dict[int, int] = {}
         self._poll = select.poll()
-        self._tick = TICK
-        self._chunk = PIPE_SIZE
-        self._unsent = memoryview(b"")
-        self.read_something = True
-        self._watched: int | None = None
 
     def spawn(
         self,
@@ -112,9 +116,10 @@ class Child:
             seal_descriptors()  # before there are pipes, which Python opens sealed: each more to look at takes 1 µs
         # A signal's handler may raise between any two steps. What is made within one call, C all through, is not lost then.
         self._pipes.extend(starmap(os.pipe2, THREE_PIPES))
-        lift(self._pipes, above=max(2, reply_fd))
+        if min(map(min, self._pipes)) <= max(2, reply_fd):
+            lift(self._pipes, above=max(2, reply_fd))
         (stdin, self._stdin), (self._reply, reply), (self._stderr, error) = self._pipes
-        self._own(*self._pipes)
+        self._open.update((end, end) for ends in self._pipes for end in ends)
         self._pipes.clear()
         descriptors = [(stdin, 0), (reply, 1), (error, 2)]
         if reply_fd == 3:
@@ -223,10 +228,10 @@ class Child:
         if sweep.last_pid() != self.pid:  # something was started since, perhaps by it
             swept = self._sweep(alone=alone, until=give_up_at)
         # What came before the kill is read, and no more: somebody may go on writing.
-        for _ in range(LARGE_PIPE_SIZE // PIPE_SIZE):
-            if not self.pipes_open:
-                break
+        turns = LARGE_PIPE_SIZE // PIPE_SIZE
+        while turns and self.pipes_open:
             self.attend(now())
+            turns -= 1
         status, usage = self._reap(give_up_at)
         if status:  # only a failure asks
             self.read_something = self._has_read()
@@ -254,7 +259,8 @@ class Child:
     def close(self) -> None:
         """Closes our ends, and gives the child's last line to the log."""
         self.stderr.close()
-        self._own(*self._pipes, self._pidfds)
+        for ends in (*self._pipes, self._pidfds):
+            self._open.update(zip(ends, ends, strict=True))
         self._pipes.clear()
         self._pidfds.clear()
         self._shut(list(self._open))
@@ -331,11 +337,6 @@ class Child:
                 pass  # standard input, when it took the request at once
             self._shut([descriptor])
 
-    def _own(self, *descriptors: Sequence[int]) -> None:
-        """They are ours to close."""
-        for each in descriptors:
-            self._open.update(zip(each, each, strict=True))
-
     def _shut(self, descriptors: list[int]) -> None:
         """Closes them. Each is taken out and closed within one call: an interrupt between the two would lose it, or close a stranger's."""
         list(map(os.close, map(self._open.pop, descriptors)))
@@ -356,7 +357,7 @@ class Child:
             if pid:
                 break
             if now() > until:
-                _late.add(self.pid)
+                late.add(self.pid)
                 return None, Usage(user=0, system=0, peak=0, ours=own_peak)
             select.poll().poll(tick * 1000)
             tick = min(tick * 2, LONGEST_TICK)
@@ -375,9 +376,9 @@ def own_peak() -> int:
 
 def reap_late() -> None:
     """Takes the zombies that could not be taken when their time was over."""
-    for pid in tuple(_late):
+    for pid in tuple(late):
         try:
             if os.waitpid(pid, os.WNOHANG)[0]:
-                _late.discard(pid)
+                late.discard(pid)
         except ChildProcessError:
-            _late.discard(pid)
+            late.discard(pid)
