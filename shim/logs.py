@@ -105,7 +105,9 @@ class Log:
                 if length > PIPE_BUF:  # whole lines where possible, so that those of several children do not mix
                     length = self._pending.rfind(b"\n", 0, PIPE_BUF) + 1 or PIPE_BUF
                 try:
-                    del self._pending[: os.write(self._descriptor, self._pending[:length])]
+                    # Written and taken out within one call, C all through: an interrupt between the two would have lines stand there twice.
+                    written = map(os.write, (self._descriptor,), (self._pending[:length],))
+                    list(map(self._pending.__delitem__, map(slice, written)))
                 except BlockingIOError:
                     return
                 except OSError:  # nobody reads it any more, or its disk is full: there is no one to tell

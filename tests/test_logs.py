@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +141,36 @@ def test_what_was_dropped_is_said_though_the_reader_takes_only_a_little_at_a_tim
     os.close(read)
 
     assert received.endswith(b"shim: the log took no more: %d bytes were dropped\n" % (CAPACITY + 1))
+
+
+def test_an_interrupt_at_any_moment_doubles_no_line() -> None:
+    descriptor = os.memfd_create("log")
+    log = Log(descriptor)
+    armed: list[bool] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        if armed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(3000):
+            try:
+                armed.append(True)
+                signal.setitimer(signal.ITIMER_REAL, 0.000001 + number % 20 * 0.000001)
+                for part in range(10):
+                    log.add(b"%d.%d\n" % (number, part))
+                armed.clear()
+            except KeyboardInterrupt:
+                armed.clear()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    written = Counter(os.pread(descriptor, 1_000_000, 0).splitlines())
+    os.close(descriptor)
+
+    assert max(written.values()) == 1
+    assert len(written) > 100
 
 
 def test_lines_of_several_threads_do_not_mix() -> None:
