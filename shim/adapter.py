@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+SUMS_BYTES = 1024 * 1024
+"""How much of SHA256SUMS is read."""
 HEX_DIGITS = b"0123456789abcdef"
 
 
@@ -136,7 +138,7 @@ class Shim:
         environment = child_environment(os.environb, task_root=root, env=settings.env, deny=settings.env_deny)
         search = os.fsdecode(environment[b"PATH"])
         path = resolve(settings.executable, task_root=root, path=search)
-        problem = examine(path, executable=settings.executable, search=search)
+        problem = examine(path, executable=settings.executable, search=search, folder=folder or ".")
         if problem is not None:
             raise problem
         seal_descriptors()
@@ -225,11 +227,14 @@ def recorded_checksum(path: str, *, root: str) -> str | None:
 
     It is not reckoned here: 170 MB take more than a second on a small function.
     """
+    sums = os.path.join(root, "SHA256SUMS")
+    if not os.path.isfile(sums):  # to open a FIFO would wait for its writer
+        return None
     try:
-        with open(os.path.join(root, "SHA256SUMS"), "rb") as file:
+        with open(sums, "rb") as file:
             name = os.fsencode(os.path.relpath(path, root))
-            for line in file:
-                checksum, _, named = line.rstrip(b"\r\n").partition(b" ")
+            for line in file.read(SUMS_BYTES).splitlines():
+                checksum, _, named = line.partition(b" ")
                 if named[1:].removeprefix(b"./") == name and len(checksum) == 64 and not checksum.strip(HEX_DIGITS):
                     return checksum.decode()
     except OSError:

@@ -24,8 +24,8 @@ ELFDATA2LSB, ELFDATA2MSB = 1, 2
 ET_REL, ET_EXEC, ET_DYN, ET_CORE = 1, 2, 3, 4
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 DT_NULL, DT_NEEDED, DT_STRTAB, DT_STRSZ = 0, 1, 5, 10
-PN_MAX = 512
-"""More program headers than any linker writes."""
+PN_MAX = 65_536 // 32
+"""More program headers than the kernel takes (fs/binfmt_elf.c: 64 KiB of them)."""
 PATH_MAX = 4096
 """The longest path that the kernel takes (<linux/limits.h>)."""
 
@@ -95,8 +95,15 @@ class Elf:
             if p_type == PT_INTERP:
                 if size > PATH_MAX:
                     raise ElfInvalid(f"the path of its loader has {size} bytes")
-                return self._slice(offset, size).split(b"\0", 1)[0].decode("utf-8", "replace")
+                return self._slice(offset, size).split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
         return None
+
+    @property
+    def enters_its_header(self) -> bool:
+        """Whether its code would begin at the ELF header itself, as in a library that is no program."""
+        return self.entry == 0 and any(
+            p_type == PT_LOAD and offset == vaddr == 0 and size > 0 for p_type, offset, vaddr, size in self._headers
+        )
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -115,8 +122,9 @@ class Elf:
 
     @property
     def length(self) -> int:
-        """How long the file must be at least for what is loaded of it; a shorter one was copied half."""
-        return max((offset + size for p_type, offset, _, size in self._headers if p_type == PT_LOAD), default=0)
+        """How long the file must be at least for what is loaded of it; one that is shorter by a page or more was copied half."""
+        ends = (offset + size for p_type, offset, _, size in self._headers if p_type == PT_LOAD and size > 0)
+        return max(ends, default=0)
 
     def _slice(self, offset: int, size: int) -> bytes:
         if offset + size > len(self._data):
@@ -129,7 +137,7 @@ class Elf:
     def _program_headers(self, at: int, size: int, count: int) -> list[tuple[int, int, int, int]]:
         """p_type, p_offset, p_vaddr, p_filesz of each."""
         if count > PN_MAX:
-            raise ElfInvalid(f"it has {count} program headers, more than any linker writes")
+            raise ElfInvalid(f"it has {count} program headers, more than the kernel takes")
         places = ((0, 4), (8, 8), (16, 8), (32, 8)) if self._wide else ((0, 4), (4, 4), (8, 4), (16, 4))
         if count and size < (56 if self._wide else 32):
             raise ElfInvalid(f"its program headers have {size} bytes each, too few for what they hold")

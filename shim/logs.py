@@ -80,6 +80,12 @@ class Log:
                 self._dropped += len(lines) if size is None else size
         self.push()
 
+    def lose(self, size: int) -> None:
+        """Counts bytes of a child's that there was no time to take."""
+        with _turn:
+            self._dropped += size
+        self.push()
+
     def say(self, line: bytes) -> None:
         """Takes a line of our own, for which there is room where there is none for a child's."""
         with _turn:
@@ -127,7 +133,7 @@ class Log:
 
     def _noted(self, sentence: str, level: str, request_id: str | None) -> bytes:
         if self._records is None:
-            return f"shim: {sentence}\n".encode("utf-8", "replace")
+            return f"shim: {_one_line(sentence)}\n".encode("utf-8", "replace")
         return self._records.note(sentence, level=level, request_id=request_id)
 
     def settle(self, patience: float, until: float) -> None:
@@ -142,6 +148,13 @@ class Log:
         poll.register(waiting, select.POLLOUT)
         while self.descriptor is not None and now() < until and poll.poll(patience * 1000):
             self.push()
+
+
+def _one_line(sentence: str) -> str:
+    """The sentence with what would break a line in two, or be obeyed by a terminal, escaped: a name of a file may hold anything."""
+    return "".join(
+        c if c.isprintable() or c == "�" else c.encode("unicode_escape", "replace").decode() for c in sentence
+    )
 
 
 def _own(terminal: int) -> int:

@@ -267,6 +267,8 @@ class Settings:
         return [setting.name for setting in SETTINGS if getattr(self, setting.name) != setting.default]
 
     def _as_shown(self, name: str) -> str:
+        if name == "args":  # they may hold secrets, too
+            return f"[{len(self.args)}]"
         if name == "env":  # its values may be secrets
             return "{" + ", ".join(f"{json.dumps(variable)}: …" for variable in self.env) + "}"
         text = json.dumps(getattr(self, name), ensure_ascii=False)
@@ -298,6 +300,9 @@ def _from_variables(environ: Mapping[str, str], mistakes: list[str]) -> dict[str
 
 
 def _from_file(path: str, mistakes: list[str]) -> dict[str, tuple[str, Any]]:
+    if os.path.lexists(path) and not os.path.isfile(path):  # to open a FIFO would wait for its writer
+        mistakes.append("shim.toml can't be read: it is no file")
+        return {}
     try:
         with open(path, "rb") as file:
             content = file.read()

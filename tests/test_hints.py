@@ -137,6 +137,20 @@ def test_words_that_run_times_are_known_for_get_a_hint(phrase: str, says: str) -
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "Could not get lock (11: Resource temporarily unavailable)",
+        "order rejected: symbol not found: ACME",
+        'invalid byte sequence for encoding "UTF8": 0xff',
+        "MemoryErrors: 0",
+        "loaded /dev/shm.conf",
+    ],
+)
+def test_words_of_the_programs_own_get_none(line: str) -> None:
+    assert "it says" not in message(f"echo '{line}' >&2; exit 3")
+
+
+@pytest.mark.parametrize(
     ("code", "says"),
     [
         (126, "it can't run a command"),

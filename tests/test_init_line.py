@@ -74,7 +74,7 @@ def test_it_says_what_is_not_default_wherever_it_was_set(
     monkeypatch.setenv("SHIM_OUTPUT", "json")
     (line,) = log_of(exit_codes={"1": "ok"})
 
-    assert line == RUNS + (') with args=["-x", "a \\"b\\" é"], output="json", margin_ms=300, exit_codes={"1": "ok"}')
+    assert line == RUNS + (') with args=[2], output="json", margin_ms=300, exit_codes={"1": "ok"}')
 
 
 def test_of_the_setting_env_it_shows_the_names_alone(log_of: Callable[..., list[str]]) -> None:
@@ -84,7 +84,7 @@ def test_of_the_setting_env_it_shows_the_names_alone(log_of: Callable[..., list[
 
 
 def test_a_long_value_is_cut(log_of: Callable[..., list[str]]) -> None:
-    (line,) = log_of(args=["x" * 100_000])
+    (line,) = log_of(env_deny=["x" * 100_000])
 
     assert len(line) < 1000
     assert line.endswith("x…")
@@ -165,3 +165,22 @@ def test_the_handler_writes_it_and_a_shim_of_ones_own_does_not(package: Path) ->
     )
 
     assert answer.stdout.splitlines() == ["before", f"{RUNS})"]
+
+
+@pytest.mark.parametrize("name", ["program\nEND RequestId: 1", "program\x1b[31m", "program\u2028x"])
+def test_a_name_forges_no_line(name: str, package: Path, log_of: Callable[..., list[str]]) -> None:
+    (package / "bin" / "program").rename(package / "bin" / name)
+    (line,) = log_of(executable=f"bin/{name}")
+
+    assert line.startswith("shim: ")
+    assert line.isprintable()
+
+
+def test_a_fifo_in_place_of_a_file_of_ours_is_waited_for_by_nobody(
+    package: Path, log_of: Callable[..., list[str]]
+) -> None:
+    os.mkfifo(package / "SHA256SUMS")
+    assert log_of() == [f"{RUNS})"]
+    os.mkfifo(package / "shim.toml")
+    with pytest.raises(shim.SettingsError, match=r"shim\.toml can't be read: it is no file"):
+        log_of()

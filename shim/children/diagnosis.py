@@ -13,6 +13,7 @@ FIRST_LINE = 255
 """Bytes of a script's first line that the kernel reads (<linux/binfmts.h>, BINPRM_BUF_SIZE)."""
 NESTED = 4
 """How deep the kernel follows scripts whose interpreter is a script (fs/exec.c)."""
+PAGE = 4096
 MACHINES = {"aarch64": "arm64"}
 """The kernel's names of architectures → Lambda's, where they differ."""
 RUNS = {"x86_64": ("x86_64", "i386"), "arm64": ("arm64", "arm")}
@@ -41,8 +42,9 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
     if os.path.isfile(at_root) or ("/" in executable and os.path.exists(at_root)):
         return os.path.abspath(at_root)
     if "/" in executable:
+        link = f", a link to {os.readlink(at_root)}, which is not there" if os.path.islink(at_root) else ""
         raise ExecutableNotFound(
-            f"was not found: there is no {at_root}",
+            f"was not found: there is no {at_root}{link}",
             executable=executable,
             cure="package it there, or correct SHIM_EXECUTABLE, a path relative to LAMBDA_TASK_ROOT",
         )
@@ -58,15 +60,16 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
     )
 
 
-def examine(path: str, *, executable: str, search: str) -> ExecutableError | None:
+def examine(path: str, *, executable: str, search: str, folder: str) -> ExecutableError | None:
     """What will keep that file from being run, as far as a look at its first bytes tells; None where nothing is seen.
 
     Args:
         path: the file.
         executable: its name in the error.
         search: the child's PATH, on which `#!/usr/bin/env` looks.
+        folder: where the child runs, to which relative names are relative.
     """
-    finding = _look_at(path, search)
+    finding = _look_at(path, search, folder)
     if finding is None:
         return None
     kind, happened, cure = finding
@@ -76,7 +79,7 @@ def examine(path: str, *, executable: str, search: str) -> ExecutableError | Non
 def explain(refusal: OSError, request: Request, *, executable: str, folder: str | None) -> ExecutableError:
     """The error for the kernel's refusal to start a child with that request in that folder (None: our own)."""
     search = os.fsdecode(request.environment.get(b"PATH", b""))
-    finding = _look_at(request.arguments[0], search, refused=True)
+    finding = _look_at(request.arguments[0], search, folder or ".", refused=True)
     if finding is not None:
         kind, happened, cure = finding
         return kind(happened, executable=executable, cure=cure)
@@ -126,16 +129,17 @@ def describe(path: str) -> str:
         return "a file that can't be read"
 
 
-def loader_of(path: str) -> tuple[str, str] | None:
-    """The loader of the program that the kernel runs for that file, and that program, which for a script is its interpreter; None for a static one."""
+def loader_of(path: str, *, search: str, folder: str) -> tuple[str, str] | None:
+    """The loader of the program that runs for that file, and that program, which for a script is its interpreter; None for a static one."""
     try:
         for _ in range(NESTED):
             with _File(path) as file:
                 words = _script(file[:FIRST_LINE])
                 if not words:
                     loader = Elf(file).interpreter
-                    return None if loader is None else (loader, path)
-                path = words[0]
+                    return None if loader is None else (os.path.join(folder, loader), path)
+            program = _program_of_env(words)
+            path = os.path.join(folder, words[0]) if program is None else _found(program, search, folder) or ""
     except (OSError, ElfInvalid):
         pass  # it can't be read, or has gone
     return None
@@ -145,8 +149,13 @@ class _File:
     """A file's bytes, read where they are asked for. Not a memory map: to touch one of a file that was cut is SIGBUS."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._size = os.fstat(self._descriptor).st_size
+        # What is no file may have come in its place, and to open a FIFO would wait for its writer.
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        status = os.fstat(self._descriptor)
+        self._size = status.st_size
+        if not stat.S_ISREG(status.st_mode):
+            os.close(self._descriptor)
+            raise OSError(errno.EINVAL, "it is no file", path)
 
     def __len__(self) -> int:
         return self._size
@@ -162,7 +171,7 @@ class _File:
         os.close(self._descriptor)
 
 
-def _look_at(path: str, search: str, *, refused: bool = False, depth: int = 0) -> Finding | None:
+def _look_at(path: str, search: str, folder: str, *, refused: bool = False, depth: int = 0) -> Finding | None:
     """What keeps that file from being run. `refused`: the kernel has said that something does."""
     try:
         mode = os.stat(path).st_mode
@@ -176,6 +185,9 @@ def _look_at(path: str, search: str, *, refused: bool = False, depth: int = 0) -
         happened = f"is no file but something else ({stat.filemode(mode)})"
         return ExecutableNotRunnable, happened, "let SHIM_EXECUTABLE name a file"
     if not os.access(path, os.X_OK):
+        if mode & 0o111 and os.statvfs(path).f_flag & os.ST_NOEXEC:
+            happened = "is on a file system that is mounted noexec"
+            return ExecutableNotRunnable, happened, "put it where programs may be run from"
         happened = f"is not executable (its mode is {stat.filemode(mode)})"
         cure = "chmod +x it and package it again (a zip made on Windows loses the bit: make it in WSL or a container)"
         return ExecutableNotRunnable, happened, cure
@@ -186,14 +198,14 @@ def _look_at(path: str, search: str, *, refused: bool = False, depth: int = 0) -
     with file:
         first = file[:FIRST_LINE]
         if first.startswith(b"#!"):
-            return _look_at_script(first, search, refused=refused, depth=depth)
-        finding = _look_at_program(file, first)
+            return _look_at_script(first, search, folder, refused=refused, depth=depth)
+        finding = _look_at_program(file, first, folder, refused=refused)
     if finding is not None and not refused and _takes_other_formats():
         return None
     return finding
 
 
-def _look_at_program(file: _File, first: bytes) -> Finding | None:
+def _look_at_program(file: _File, first: bytes, folder: str, *, refused: bool) -> Finding | None:
     """What is wrong with a file that is no script."""
     here = MACHINES.get(os.uname().machine, os.uname().machine)
     if not first:
@@ -204,6 +216,8 @@ def _look_at_program(file: _File, first: bytes) -> Finding | None:
         elf = Elf(file)
         loader = elf.interpreter
     except ElfInvalid as error:
+        if not refused:
+            return None  # the kernel looks at less of it
         return (
             ExecutableNotRunnable,
             f"is a broken ELF program: {error}",
@@ -216,13 +230,13 @@ def _look_at_program(file: _File, first: bytes) -> Finding | None:
             happened,
             f"build it for {here}, or choose {elf.machine} as the function's architecture",
         )
-    if elf.type in (ET_REL, ET_CORE) or elf.entry == 0:
+    if elf.type in (ET_REL, ET_CORE) or elf.enters_its_header:
         kind = {ET_REL: "an object file", ET_CORE: "a core file"}.get(elf.type, "a library")
         return ExecutableNotRunnable, f"is {kind}, not a program", "let SHIM_EXECUTABLE name the program itself"
-    if elf.length > len(file):
+    if elf.length > -(-len(file) // PAGE) * PAGE:  # the last page is filled up with zeros
         happened = f"is truncated: it has {len(file)} bytes, and its ELF headers describe {elf.length}"
         return ExecutableNotRunnable, happened, "check the build's output, and copy it again, in binary mode"
-    if loader is not None and not os.path.exists(loader):
+    if loader is not None and not os.path.exists(os.path.join(folder, loader)):
         return _without_loader(loader)
     return None
 
@@ -255,7 +269,7 @@ def _without_loader(loader: str) -> Finding:
     return ExecutableNotRunnable, happened, "link it statically, or build it on a system like this one"
 
 
-def _look_at_script(first: bytes, search: str, *, refused: bool, depth: int) -> Finding | None:
+def _look_at_script(first: bytes, search: str, folder: str, *, refused: bool, depth: int) -> Finding | None:
     """What is wrong with a script's first line, or with the interpreter that it names."""
     words = _script(first)
     if not words:
@@ -264,34 +278,34 @@ def _look_at_script(first: bytes, search: str, *, refused: bool, depth: int) -> 
             "is a script that names no interpreter after #!",
             "name one in its first line, as #!/bin/sh does",
         )
-    sought, place, cure = _missing_interpreter(words, search)
-    if first.partition(b"\n")[0].endswith(b"\r"):
-        if sought:
-            happened = f"is a script with CR LF line ends, so that its interpreter is sought as {sought!r}"
-            return ExecutableNotFound, happened, WINDOWS
-        happened = f"is a script with CR LF line ends, so that {words[0]} is given the option {words[-1]!r}"
-        return ExecutableNotRunnable, happened, WINDOWS
+    sought, place, cure = _missing_interpreter(words, search, folder)
+    if sought.endswith("\r"):
+        happened = f"is a script with CR LF line ends, so that its interpreter is sought as {sought!r}"
+        return ExecutableNotFound, happened, WINDOWS
     if sought:
         happened = f"is a script whose interpreter is missing: there is no {sought!r}{place}"
         return ExecutableNotFound, happened, cure
     if depth == NESTED:
         return None
-    finding = _look_at(words[0], search, refused=refused, depth=depth + 1)
+    interpreter = os.path.join(folder, words[0])
+    finding = _look_at(interpreter, search, folder, refused=refused, depth=depth + 1)
     if finding is None:
         return None
     kind, happened, cure = finding
     return kind, f"is a script for {words[0]}, which {happened}", cure
 
 
-def _missing_interpreter(words: list[str], search: str) -> tuple[str, str, str]:
+def _missing_interpreter(words: list[str], search: str, folder: str) -> tuple[str, str, str]:
     """The interpreter that is not there, where it was sought, and the cure; nothing where it is there."""
     interpreter, program = words[0], _program_of_env(words)
-    if not os.path.exists(interpreter):  # where it is relative, then to the folder that we and the child share
+    if not os.path.exists(os.path.join(folder, interpreter)):
         name = os.path.basename(interpreter)
         cure = f"name one that exists in its first line, or package one in bin/ and begin with #!/usr/bin/env {name}"
         return interpreter, "", cure
-    if program is not None and not _is_on(search, program):
+    if program is not None and _found(program, search, folder) is None:
         cure = "package it in bin/ (with its libraries in lib/), or name another in its first line"
+        if " " in program:
+            cure = "begin with #!/usr/bin/env -S, which splits its argument as a shell does"
         return program, f" on its PATH ({search})", cure
     return "", "", ""
 
@@ -300,23 +314,23 @@ def _script(first: bytes) -> list[str]:
     """The interpreter and its one argument, as the kernel reads them from a script's first line (execve(2)); [] where it is no script."""
     if not first.startswith(b"#!"):
         return []
-    line = os.fsdecode(first[2:].partition(b"\n")[0]).replace("\t", " ").strip(" ")
+    line = os.fsdecode(first[2:].partition(b"\n")[0].partition(b"\0")[0]).replace("\t", " ").strip(" ")
     interpreter, _, argument = line.partition(" ")
     return [word for word in (interpreter, argument.lstrip(" ")) if word]
 
 
 def _program_of_env(words: list[str]) -> str | None:
-    """What `#!/usr/bin/env PROGRAM` looks for."""
+    """What `#!/usr/bin/env PROGRAM` looks for; None where env is given options or variables, which only env understands."""
     if words[0] not in ("/usr/bin/env", "/bin/env") or len(words) < 2:
         return None
-    for word in words[1].removeprefix("-S").split(" "):
-        if word and "=" not in word:
-            return None if word.startswith("-") else word
-    return None
+    return None if words[1].startswith("-") or "=" in words[1] else words[1]
 
 
-def _is_on(search: str, program: str) -> bool:
-    return any(os.access(os.path.join(folder, program), os.X_OK) for folder in search.split(":") if folder)
+def _found(program: str, search: str, folder: str) -> str | None:
+    """The program's path, on the child's PATH unless its name has a slash; an empty entry there is the child's folder."""
+    entries = [""] if "/" in program else search.split(":")
+    candidates = (os.path.join(folder, entry, program) for entry in entries)
+    return next((candidate for candidate in candidates if os.access(candidate, os.X_OK)), None)
 
 
 def _takes_other_formats() -> bool:

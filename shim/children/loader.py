@@ -1,7 +1,8 @@
 """Whether it was the loader (ld.so) that failed, before the program's own code began: a library or a version of one is missing.
 
 The loader says so on standard error and ends with 127 or 1, and any program can do the same. So what the child wrote is not believed: the
-loader itself is asked, which looks at the same file in the same environment and runs nothing of it.
+loader itself is asked, which looks at the same file in the same environment and runs nothing of it. (Who packages a false loader can have it
+say what he likes, of his own program.)
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 CODES = (1, 127)
 """What it ends with: 127, but glibc's with 1 where a version is missing."""
+LOADERS = re.compile(r"ld-|ld\d*\.so")
+"""The names of loaders, which understand --list: ld-linux-x86-64.so.2, ld-linux-aarch64.so.1, ld-musl-x86_64.so.1, ld.so."""
+PATIENCE = 1.0
+"""Seconds that its answer may take."""
 MUCH = 32 * 1024
 """Bytes of its answer that are read: a line for each library."""
 
@@ -32,10 +37,11 @@ VERSION = re.compile(r"(\S+): version `([^']+)' not found(?: \(required by ([^)\
 OTHER = re.compile(r"(?:error while loading shared libraries: |Error loading shared library |Error relocating )(.+)")
 
 
-def question(request: Request, outcome: Exited) -> Request | None:
+def question(request: Request, outcome: Exited, *, folder: str | None) -> Request | None:
     """What to ask: a request whose child is the loader. None where it can't have been the loader that failed."""
-    named = loader_of(request.arguments[0]) if outcome.code in CODES else None
-    if named is None:
+    search = os.fsdecode(request.environment.get(b"PATH", b""))
+    named = loader_of(request.arguments[0], search=search, folder=folder or ".") if outcome.code in CODES else None
+    if named is None or not LOADERS.match(os.path.basename(named[0])):
         return None
     loader, program = named
     return Request(b"", arguments=[loader, "--list", program], environment=request.environment, framing=EndOfFile(MUCH))

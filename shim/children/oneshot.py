@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from shim.children.diagnosis import explain, no_tmp
-from shim.children.process import Child, has_pidfd, late, reap_late
+from shim.children.process import EMPTYING, Child, has_pidfd, late, reap_late
 from shim.errors import ShimError
-from shim.invocation import SHORTEST, now
+from shim.invocation import SHORTEST, Deadline, now
 from shim.logs import Log, StandardError
 from shim.outcome import Exited, NotStarted, Overflowed, Signaled, Stopped
 
@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from shim.invocation import Deadline
     from shim.outcome import Facts, Outcome
     from shim.request import Request
     from shim.settings import Settings
@@ -150,10 +149,12 @@ class OneShot:
         """A child that read and answered nothing may not have begun at all: then, why not."""
         from shim.children import loader  # noqa: PLC0415 - only after a failure
 
-        question = loader.question(request, outcome)
-        if question is None:
+        question = loader.question(request, outcome, folder=self._folder)
+        until = now() + loader.PATIENCE if deadline.stop_at is None else min(deadline.stop_at, now() + loader.PATIENCE)
+        if question is None or until - now() < SHORTEST:
             return None
-        answer = self._run(question, question.environment, deadline, StandardError(lambda _: None, loader.MUCH))
+        limit = Deadline(until, remaining=until - now(), margin=loader.PATIENCE, grace=0)
+        answer = self._run(question, question.environment, limit, StandardError(lambda _: None, loader.MUCH))
         refusal = loader.refusal(request, outcome, answer, executable=self._name)
         return None if refusal is None else NotStarted(refusal)
 
@@ -171,8 +172,10 @@ class OneShot:
             until = min(until, deadline.stop_at)
         while child.pipes_open and child.attend(until):
             pass
-        if child.pipes_open:  # what was in them is read: now an end of file shows, if they are not held
+        turns = EMPTYING  # what is in them is read: then an end of file shows, if they are not held
+        while turns and child.pipes_open and now() < deadline.give_up_at:
             child.attend(now())
+            turns -= 1
         return child.pipes_open
 
     def _note(self, request: Request, *, held: bool, swept: int) -> None:

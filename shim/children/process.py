@@ -36,6 +36,8 @@ PIPE_SIZE = 65_536
 """What a pipe holds at first (pipe(7)). A request or reply of more gets a larger one."""
 LARGE_PIPE_SIZE = 1024 * 1024
 """The most that a user may ask for (/proc/sys/fs/pipe-max-size)."""
+EMPTYING = LARGE_PIPE_SIZE // PIPE_SIZE
+"""In so many turns a pipe is empty into which nobody writes any more."""
 THREE_PIPES = [(os.O_CLOEXEC,)] * 3
 TICK = 0.001
 LONGEST_TICK = 0.02
@@ -228,10 +230,12 @@ class Child:
         if sweep.last_pid() != self.pid:  # something was started since, perhaps by it
             swept = self._sweep(alone=alone, until=give_up_at)
         # What came before the kill is read, and no more: somebody may go on writing.
-        turns = LARGE_PIPE_SIZE // PIPE_SIZE
-        while turns and self.pipes_open:
+        turns = EMPTYING
+        while turns and self.pipes_open and now() < give_up_at:
             self.attend(now())
             turns -= 1
+        if self._stderr in self._open:
+            self.log.lose(self._left(self._stderr))
         status, usage = self._reap(give_up_at)
         if status:  # only a failure asks
             self.read_something = self._has_read()
@@ -314,7 +318,7 @@ class Child:
         keep_large_blocks()
 
     def _read_stderr(self, event: int) -> None:
-        data = os.read(self._stderr, PIPE_SIZE if self.gone else self.log.chunk) if event & select.POLLIN else b""
+        data = os.read(self._stderr, self.log.chunk) if event & select.POLLIN else b""
         if data:
             self.stderr.feed(data)
         else:
@@ -343,11 +347,14 @@ class Child:
 
     def _has_read(self) -> bool:
         """Whether it took anything of its request: what is left in the pipe is less than what was written into it."""
+        return self._left(self._unread) < self._size - len(self._unsent)
+
+    def _left(self, pipe: int) -> int:
+        """Bytes that are in the pipe."""
         import fcntl  # noqa: PLC0415 - only after a failure
         import termios  # noqa: PLC0415 - likewise
 
-        left = fcntl.ioctl(self._unread, termios.FIONREAD, bytes(4))
-        return int.from_bytes(left, sys.byteorder) < self._size - len(self._unsent)
+        return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def _reap(self, until: float) -> tuple[int | None, Usage]:
         """Takes the zombie. One that can't be taken in time (a debugger holds it) is left to `reap_late`."""

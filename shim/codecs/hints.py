@@ -5,6 +5,8 @@ Loaded only after a failure. Pure: this file imports nothing of the machine.
 
 from __future__ import annotations
 
+import re
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from shim.outcome import Exited, Signaled, Usage
@@ -78,37 +80,28 @@ NUMBERS = {
 }
 """The kernel's numbers, by which a shell says in its exit code (128 and the number) what killed a command of its."""
 
-NO_MEMORY = "it got no more memory: raise the function's memory, or a limit of memory of its own"
-NO_THREADS = "it could start no more threads: Lambda allows 1,024 processes and threads, and each takes memory"
-LOCALE = """its locale is not UTF-8: set SHIM_ENV='{"LANG": "C.UTF-8"}'"""
+NO_MEMORY = "perhaps it got no more memory: raise the function's memory, or a limit of memory of its own"
+NO_THREADS = "perhaps it could start no more threads: Lambda allows 1,024 processes and threads, and each takes memory"
+LOCALE = """perhaps its locale is not UTF-8: set SHIM_ENV='{"LANG": "C.UTF-8"}'"""
+BUILT_WITH = "perhaps a library that it found is not the one that it was built with: package that one in lib/"
+MISSES = "a program that was started misses that library: package it and what it needs in lib/"
 PHRASES = {
-    "c_poll: permission denied": "GHC's run time is known to say so when memory or CPU time is short, whatever is permitted: raise the function's memory,"
-    " with which its share of the CPU grows, and if that does not help, its timeout",
-    "failed to create OS thread": NO_THREADS,
-    "failed to create new OS thread": NO_THREADS,
-    "Resource temporarily unavailable": NO_THREADS,
-    "Heap exhausted": NO_MEMORY,
-    "heap overflow": NO_MEMORY,
-    "out of memory": NO_MEMORY,
-    "Out of memory": NO_MEMORY,
-    "Out of Memory": NO_MEMORY,
-    "OutOfMemoryError": NO_MEMORY,
-    "MemoryError": NO_MEMORY,
-    "Cannot allocate memory": NO_MEMORY,
-    "memory allocation of": NO_MEMORY,
-    "std::bad_alloc": NO_MEMORY,
+    "c_poll: permission denied": "GHC's run time is known to say so when memory or CPU time is short, whatever is permitted: raise the function's"
+    " memory, with which its share of the CPU grows, and if that does not help, its timeout",
+    r"error while loading shared libraries: \S+|Error loading shared library \S+": MISSES,
+    "Exec format error": "a program that was started is for another architecture, or is no program",
+    r"failed to create (?:new )?OS thread|(?:fork|clone|pthread_create|[Tt]hread)\b.*Resource temporarily unavailable": NO_THREADS,
+    r"Heap exhausted|heap overflow|[Oo]ut of [Mm]emory\b|OutOfMemoryError|\bMemoryError\b": NO_MEMORY,
+    r"Cannot allocate memory|memory allocation of \d+ bytes failed|std::bad_alloc": NO_MEMORY,
     "No space left on device": "the disk is full: if files of earlier invocations fill it, set SHIM_TMP=fresh, which empties TMPDIR after"
     " each; if one invocation needs more, raise the function's ephemeral storage (/tmp, 512 MB by default)",
     "Read-only file system": "on Lambda only /tmp can be written to: make it write there",
     "Too many open files": "no descriptor was left: Lambda allows 1,024",
-    "/dev/shm": "Lambda has no /dev/shm: make it use /tmp, or no shared memory",  # noqa: S108 - it is looked for, not used
-    "symbol lookup error": "a library that it found is not the one that it was built with: package that one in lib/",
-    "symbol not found": "a library that it found is not the one that it was built with: package that one in lib/",
-    "invalid byte sequence": LOCALE,
-    "cannot decode byte sequence": LOCALE,
-    "cannot encode character": LOCALE,
+    "/dev/shm.*(?:No such file|denied)": "Lambda has no /dev/shm: make it use /tmp, or no shared memory",  # noqa: S108 - it is looked for
+    "symbol lookup error|Error relocating .*: symbol not found": BUILT_WITH,
+    r"(?:hGetContents|hGetLine|hPutStr|hPutChar|commitBuffer|recoverDecode|recoverEncode).*(?:invalid byte sequence|cannot (?:de|en)code)": LOCALE,
 }
-"""What programs and their run times write on standard error → what it means, and what to do. Their own spelling, first found first."""
+"""What run times and the C library write on standard error (regular expressions) → what it probably means, and what to do. First found first."""
 
 
 def of_signal(outcome: Signaled, memory: int | None) -> tuple[str, str]:
@@ -136,7 +129,11 @@ def of_exit_code(outcome: Exited, memory: int | None) -> str:
 
 
 def _of_words(stderr_tail: str) -> str:
-    return next((f"it says {phrase!r}: {hint}" for phrase, hint in PHRASES.items() if phrase in stderr_tail), "")
+    for phrase, hint in PHRASES.items():
+        found = re.search(phrase, stderr_tail)
+        if found:
+            return f"it says {found[0]!r}: {hint}"
+    return ""
 
 
 def _of_kill(usage: Usage, memory: int | None) -> tuple[str, str]:
