@@ -29,7 +29,7 @@ RESERVE = 16 * 1024
 LONGEST_LINE = 64 * 1024
 """A longer line goes to the log in pieces, so that no child can make us keep it."""
 CHUNK = 64 * 1024
-RECORDS_CHUNK = 8 * 1024
+RECORDS_CHUNK = 4 * 1024
 """How much of a living child's is read at a time: a record takes up to 2 µs, and the deadline is looked at in between."""
 
 _turn = allocate_lock()

@@ -122,12 +122,15 @@ class Lines:
         before = b'{%s,"level":"INFO","message":' % timestamp
         after = b",%s,%s}\n" % (self._request_id, self._stream)
         keeps_messages = self._records.keeps(INFO)
+        blank = before + b'""' + after if keeps_messages else b""
         *lines, piece = data.split(b"\n")
         for line in lines:
             record = None
             if self._midline:  # the end of a line whose beginning is a record already
                 self._midline = False
                 record = None if line else b""
+            elif not line:
+                record = blank
             else:
                 stripped = line.strip(BLANKS)
                 if stripped[:1] == b"{" and stripped[-1:] == b"}":

@@ -36,8 +36,8 @@ PIPE_SIZE = 65_536
 """What a pipe holds at first (pipe(7)). A request or reply of more gets a larger one."""
 LARGE_PIPE_SIZE = 1024 * 1024
 """The most that a user may ask for (/proc/sys/fs/pipe-max-size)."""
-EMPTYING = LARGE_PIPE_SIZE // PIPE_SIZE
-"""In so many turns a pipe is empty into which nobody writes any more."""
+EMPTYING = 32
+"""In so many turns a pipe is empty into which nobody writes any more: 64 KiB of standard error, at 4 KiB a turn, twice."""
 THREE_PIPES = [(os.O_CLOEXEC,)] * 3
 TICK = 0.001
 LONGEST_TICK = 0.02

@@ -16,7 +16,7 @@ from tests.real.rie import function_environment
 from tests.real.session import left_in, processes_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.real.conftest import Start
     from tests.real.quota import Quota
@@ -45,6 +45,20 @@ def test_the_error_is_there_before_the_time_is_over(share: Quota | None, folder:
     assert error == "DeadlineExceeded"
     assert left_ms > 0
     assert left_in(folder) == set()
+    assert bites(share)
+
+
+@pytest.mark.parametrize("order", ["flood", "blanks"])
+def test_records_of_all_that_floods_the_log_take_no_more_time_than_there_is(
+    share: Quota | None, folder: Path, order: str
+) -> None:
+    """In the JSON format each line costs a record, also an empty one."""
+    event = json.dumps({"do": order})
+    json_format = {"AWS_LAMBDA_LOG_FORMAT": "JSON"}
+    error, left_ms = invoke(event, folder, share, stderr=subprocess.DEVNULL, variables=json_format)
+
+    assert error == "DeadlineExceeded"
+    assert left_ms > 0
     assert bites(share)
 
 
@@ -84,12 +98,14 @@ def bites(share: Quota | None) -> bool:
     return share is None or share.throttled > 0
 
 
-def invoke(event: str, folder: Path, share: Quota | None, *, stderr: int) -> tuple[str | None, int]:
+def invoke(
+    event: str, folder: Path, share: Quota | None, *, stderr: int, variables: Mapping[str, str] = {}
+) -> tuple[str | None, int]:
     """The error of one invocation with that event, in a process that has that share, and the milliseconds that were left then."""
     command = [sys.executable, str(Path(__file__).with_name("one_invocation.py")), str(SECONDS)]
     run = subprocess.run(
         share.limits(command) if share else command,
-        env=function_environment(folder),
+        env={**function_environment(folder), **variables},
         cwd=folder,
         input=event.encode(),
         stdout=subprocess.PIPE,
