@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -158,6 +160,24 @@ def test_a_link_to_nothing_is_told_as_such(tmp_path: Path) -> None:
     (tmp_path / "program").symlink_to("/no/such/program")
     with pytest.raises(shim.ExecutableNotFound, match="a link to /no/such/program, which is not there"):
         Shim(str(tmp_path / "program"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user to whom a folder is closed")
+def test_a_folder_that_is_closed_to_the_functions_user_is_told_as_such() -> None:
+    with TemporaryDirectory() as name:  # tmp_path is in a folder that only its owner may enter
+        package = Path(name)
+        package.chmod(0o755)
+        (package / "bin").mkdir(mode=0o700)
+        write(package / "bin" / "program", b"#!/bin/sh\n")
+        ask = (
+            "import os, shim; os.setuid(65534)\n"
+            f"try: shim.Shim({str(package / 'bin' / 'program')!r})\n"
+            "except shim.ExecutableNotRunnable as error: print(error)\n"
+        )
+        said = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, timeout=30, check=False)
+
+    assert "bin/program can't be reached: Permission denied" in said.stdout, said.stderr
+    assert "chmod a+rx the folders" in said.stdout
 
 
 def test_an_entry_point_at_address_0_and_headers_that_only_the_kernel_understands_are_left_to_it(

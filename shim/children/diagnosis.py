@@ -42,6 +42,7 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
     if os.path.isfile(at_root) or ("/" in executable and os.path.exists(at_root)):
         return os.path.abspath(at_root)
     if "/" in executable:
+        _look_for_locked_folders(at_root, executable)
         link = f", a link to {os.readlink(at_root)}, which is not there" if os.path.islink(at_root) else ""
         raise ExecutableNotFound(
             f"was not found: there is no {at_root}{link}",
@@ -58,6 +59,24 @@ def resolve(executable: str, *, task_root: str, path: str) -> str:
         executable=executable,
         cure="package it in bin/, or correct SHIM_EXECUTABLE",
     )
+
+
+def _look_for_locked_folders(path: str, executable: str) -> None:
+    """A file may be there, and its folder closed to us: Lambda runs functions as a user that owns none of their files.
+
+    Raises:
+        ExecutableNotRunnable: it is so.
+    """
+    try:
+        os.stat(path)
+    except PermissionError as error:
+        raise ExecutableNotRunnable(
+            f"can't be reached: {error.strerror} ({path})",
+            executable=executable,
+            cure="chmod a+rx the folders that it is in, and package them again",
+        ) from None
+    except OSError:
+        pass  # it is not there
 
 
 def examine(path: str, *, executable: str, search: str, folder: str) -> ExecutableError | None:
