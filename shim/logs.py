@@ -152,9 +152,7 @@ class Log:
 
 def _one_line(sentence: str) -> str:
     """The sentence with what would break a line in two, or be obeyed by a terminal, escaped: a name of a file may hold anything."""
-    return "".join(
-        c if c.isprintable() or c == "�" else c.encode("unicode_escape", "replace").decode() for c in sentence
-    )
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in sentence)
 
 
 def _own(terminal: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -53,6 +54,30 @@ def left_behind(actor: str) -> Callable[[], list[int]]:
         return [pid for pid in processes_of(actor) if pid not in before]
 
     return look
+
+
+@pytest.fixture
+def interrupted() -> Iterator[Callable[[Callable[[], object], float], None]]:
+    """Does something, and interrupts it after so many seconds if it is not done by then, as Ctrl-C does."""
+    armed: list[bool] = []
+
+    def interrupt(number: int, frame: object) -> None:
+        if armed:
+            raise KeyboardInterrupt
+
+    def do(act: Callable[[], object], after: float) -> None:
+        try:
+            armed.append(True)
+            signal.setitimer(signal.ITIMER_REAL, after)
+            act()
+            armed.clear()
+        except KeyboardInterrupt:
+            armed.clear()
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    yield do
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

@@ -162,8 +162,9 @@ def test_a_link_to_nothing_is_told_as_such(tmp_path: Path) -> None:
         Shim(str(tmp_path / "program"))
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user to whom a folder is closed")
 def test_a_folder_that_is_closed_to_the_functions_user_is_told_as_such() -> None:
+    if os.getuid() != 0:
+        missing("only root can become a user to whom a folder is closed")
     with TemporaryDirectory() as name:  # tmp_path is in a folder that only its owner may enter
         package = Path(name)
         package.chmod(0o755)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -143,29 +143,18 @@ def test_what_was_dropped_is_said_though_the_reader_takes_only_a_little_at_a_tim
     assert received.endswith(b"shim: the log took no more: %d bytes were dropped\n" % (CAPACITY + 1))
 
 
-def test_an_interrupt_at_any_moment_doubles_no_line() -> None:
+def test_an_interrupt_at_any_moment_doubles_no_line(
+    interrupted: Callable[[Callable[[], object], float], None],
+) -> None:
     descriptor = os.memfd_create("log")
     log = Log(descriptor)
-    armed: list[bool] = []
 
-    def interrupt(number: int, frame: object) -> None:
-        if armed:
-            raise KeyboardInterrupt
+    def add(number: int) -> None:
+        for part in range(10):
+            log.add(b"%d.%d\n" % (number, part))
 
-    before = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        for number in range(3000):
-            try:
-                armed.append(True)
-                signal.setitimer(signal.ITIMER_REAL, 0.000001 + number % 20 * 0.000001)
-                for part in range(10):
-                    log.add(b"%d.%d\n" % (number, part))
-                armed.clear()
-            except KeyboardInterrupt:
-                armed.clear()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    for number in range(3000):
+        interrupted(partial(add, number), 0.000001 + number % 20 * 0.000001)
     written = Counter(os.pread(descriptor, 1_000_000, 0).splitlines())
     os.close(descriptor)
 

@@ -376,31 +376,17 @@ def test_an_exception_in_the_loop_leaves_no_child(
 )  # a file that is open just then: Python closes it
 @pytest.mark.parametrize("words", [["sleep:0"], ["exit:0"]])
 def test_an_interrupt_at_any_moment_leaves_nothing(
-    words: list[str], actor: str, left_behind: Callable[[], list[int]]
+    words: list[str],
+    actor: str,
+    left_behind: Callable[[], list[int]],
+    interrupted: Callable[[Callable[[], object], float], None],
 ) -> None:
     """A handler may raise between any two steps, also while the child is being born."""
     runner = Shim(actor, args=words, output="text")
-    armed: list[bool] = []
-
-    def interrupt(number: int, frame: object) -> None:
-        if armed:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
     open_before = descriptors()
-    try:
-        for step in range(150):
-            try:
-                armed.append(True)
-                signal.setitimer(signal.ITIMER_REAL, 0.00002 + step * 0.00002)
-                # Python looks for signals before a wait, not at its very beginning: one that comes between is served when the wait ends.
-                runner({}, LambdaContext(timeout=5))
-                armed.clear()
-            except KeyboardInterrupt:
-                armed.clear()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    for step in range(150):
+        # Python looks for signals before a wait, not at its very beginning: one that comes between is served when the wait ends.
+        interrupted(lambda: runner({}, LambdaContext(timeout=5)), 0.00002 + step * 0.00002)
 
     assert left_behind() == []
     assert len(descriptors() - open_before) <= 1

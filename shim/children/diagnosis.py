@@ -89,10 +89,7 @@ def examine(path: str, *, executable: str, search: str, folder: str) -> Executab
         folder: where the child runs, to which relative names are relative.
     """
     finding = _look_at(path, search, folder)
-    if finding is None:
-        return None
-    kind, happened, cure = finding
-    return kind(happened, executable=executable, cure=cure)
+    return None if finding is None else _error(finding, executable)
 
 
 def explain(refusal: OSError, request: Request, *, executable: str, folder: str | None) -> ExecutableError:
@@ -100,8 +97,7 @@ def explain(refusal: OSError, request: Request, *, executable: str, folder: str 
     search = os.fsdecode(request.environment.get(b"PATH", b""))
     finding = _look_at(request.arguments[0], search, folder or ".", refused=True)
     if finding is not None:
-        kind, happened, cure = finding
-        return kind(happened, executable=executable, cure=cure)
+        return _error(finding, executable)
     if not os.path.isdir(folder or "."):
         return ExecutableNotRunnable(
             f"could not be started, since the folder to run it in is gone ({folder or 'our current folder'})",
@@ -119,13 +115,16 @@ def explain(refusal: OSError, request: Request, *, executable: str, folder: str 
         cure = "no process or memory is left: Lambda allows 1,024 processes and threads, and the function's memory"
     elif refusal.errno in (errno.EMFILE, errno.ENFILE):
         cure = "no descriptor is left: Lambda allows 1,024, and this process has them open"
-    elif refusal.errno == errno.EACCES and os.statvfs(request.arguments[0]).f_flag & os.ST_NOEXEC:
-        cure = "its file system is mounted noexec: put it where programs may be run from"
     elif refusal.errno == errno.ETXTBSY:
         cure = "somebody still writes to it: close it first"
     else:
         cure = ""
     return ExecutableNotRunnable(f"could not be started: {reason}", executable=executable, cure=cure)
+
+
+def _error(finding: Finding, executable: str) -> ExecutableError:
+    kind, happened, cure = finding
+    return kind(happened, executable=executable, cure=cure)
 
 
 def no_tmp(refusal: OSError, *, executable: str) -> ExecutableError:

@@ -141,9 +141,8 @@ class Child:
         sweep.driven.add(self.pid)
         if self._memory is not None:
             self._memory.ours = own_peak()
-        self._unread = (
-            stdin  # kept: it tells what of the request was read, and lets no write fail where the child reads nothing
-        )
+        # Kept: it tells what of the request was read, and lets no write fail where the child reads nothing.
+        self._unread = stdin
         self._shut([reply, error])
         self._poll.register(self._reply, select.POLLIN)
         self._poll.register(self._stderr, select.POLLIN)

@@ -13,8 +13,6 @@ from shim.local.context import LambdaContext
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
-    from typing import Self
 
 
 class Measured:
@@ -33,7 +31,7 @@ class Measured:
 
 
 class Function:
-    """The handler, built as at a cold start; a context manager, which closes it.
+    """The handler, built as at a cold start; to be closed.
 
     Args:
         settings: those of the command line.
@@ -80,14 +78,6 @@ class Function:
     def close(self) -> None:
         """Everything that was logged is out when it returns."""
         self._shim.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def peak() -> tuple[int, bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import closing
 from functools import partial
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Annotated
@@ -172,7 +173,7 @@ def _report(request_id: str, memory: int, measured: Measured) -> None:
 
 def _many(build: Callable[[], Function], event: bytes, times: int, measured: Measured) -> Tally:
     """What became of so many invocations of one function. Lambda's lines are left out of the log, which is the executable's alone."""
-    with progress(times) as step, build() as function:
+    with progress(times) as step, closing(build()) as function:
 
         def invoke_once() -> tuple[float, ShimError | None]:
             failed = None
