@@ -6,10 +6,11 @@ import os
 from itertools import count
 
 from shim.children import sweep
+from shim.children.afterwards import Afterwards
 from shim.children.descriptors import open_standard_descriptors, seal_descriptors
 from shim.children.diagnosis import describe, examine, resolve
 from shim.children.environment import TRACE_ID, child_environment, is_denied
-from shim.children.oneshot import OneShot
+from shim.children.parent import Parent
 from shim.codecs.line import LineCodec
 from shim.errors import SettingsError, ShimClosed
 from shim.invocation import Invocation, epoch_ms, now
@@ -20,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Any, Self, TypeVar
+    from typing import Any, Protocol, Self, TypeVar
 
     from shim.invocation import Deadline, LambdaContext
     from shim.metrics import Metrics
@@ -28,6 +29,26 @@ if TYPE_CHECKING:
     from shim.request import Request
 
     T = TypeVar("T")
+
+    class Runner(Protocol):
+        """How the children live."""
+
+        @property
+        def has_work(self) -> bool:
+            """Whether there is something that can wait until the answer is out."""
+
+        def start(self) -> Outcome | None:
+            """Starts what is started before the first invocation; None where all is well."""
+
+        def run(self, request: Request, deadline: Deadline) -> Outcome:
+            """What a child did with the request."""
+
+        def work(self) -> None:
+            """Does what could wait."""
+
+        def close(self) -> None:
+            """Takes down the children that are kept."""
+
 
 SUMS_BYTES = 1024 * 1024
 """How much of SHA256SUMS is read."""
@@ -89,9 +110,13 @@ class Shim:
         deadline = invocation.deadline(margin=self.settings.margin_ms / 1000, grace=self.settings.grace_ms / 1000)
         self._invocations = next(self._count)
         request = self._codec.encode(invocation, self._invocations)
-        if self._metrics is None:
-            return read(self._runner.run(request, deadline))
-        return self._answer_measured(request, deadline, read, self._metrics)
+        try:
+            if self._metrics is None:
+                return read(self._runner.run(request, deadline))
+            return self._answer_measured(request, deadline, read, self._metrics)
+        finally:
+            if self._runner.has_work:
+                self._afterwards.do(self._runner.work, context=invocation.context)
 
     def _answer_measured(
         self, request: Request, deadline: Deadline, read: Callable[[Outcome], T], metrics: Metrics
@@ -110,11 +135,12 @@ class Shim:
             self._log.settle(self.settings.linger_ms / 1000, deadline.give_up_at)
 
     def close(self) -> None:
-        """Ends it: invocations that run are finished, new ones are refused with ShimClosed. May be called twice.
+        """Ends it: invocations that run are finished, new ones are refused with ShimClosed, kept children are taken down. May be called twice.
 
         What still waits for the log is written, as long as the log takes something every second.
         """
         self._closed = True
+        self._runner.close()
         self._log.settle(1, now() + 60)
 
     def __enter__(self) -> Self:
@@ -155,16 +181,29 @@ class Shim:
             escapes=host_escapes(),
             memory=function_memory(),
         )
-        self._runner = OneShot(
+        self._parent = Parent(
             settings,
             folder=folder,
             log=self._log,
             alone=sweep.alone_on_lambda(),
             looks_at_memory=self._metrics is not None,
         )
+        self._runner = _runner(settings, self._parent, self._codec.ahead)
+        self._afterwards = Afterwards()
         self._count = count(1)
         self._invocations = 0
         self._closed = False
+        self._start()
+
+    def _start(self) -> None:
+        """Starts what is started before the first invocation.
+
+        Raises:
+            ExecutableError: it can't be started, or did not become ready.
+        """
+        outcome = self._runner.start()
+        if outcome is not None:
+            self._codec.decode(outcome)
 
     def _introduce(self) -> None:
         """Says in the log what runs here, and how."""
@@ -207,6 +246,17 @@ def _folder(settings: Settings, root: str) -> str | None:
     if mistakes:
         raise SettingsError(mistakes)
     return None if same else folder
+
+
+def _runner(settings: Settings, parent: Parent, ahead: Callable[[], Request]) -> Runner:
+    """What runs the requests in this mode. Each mode's own is loaded only there."""
+    if settings.mode == "warm":
+        from shim.children.pool import Pool  # noqa: PLC0415 - see above
+
+        return Pool(parent, settings, ahead)
+    from shim.children.oneshot import OneShot  # noqa: PLC0415 - see above
+
+    return OneShot(parent, fresh_tmp=settings.tmp == "fresh")
 
 
 def _metrics(settings: Settings) -> Metrics | None:

@@ -142,14 +142,39 @@ class DeadlineExceeded(ExecutableError):
         signal: the last signal that was sent to stop it, or None where it was not started at all.
     """
 
-    def __init__(self, *, executable: str, signal: str | None, duration: float | None, stderr_tail: str) -> None:
+    def __init__(  # noqa: PLR0913 - three ways in which time is over
+        self,
+        *,
+        executable: str,
+        signal: str | None,
+        duration: float | None,
+        stderr_tail: str,
+        busy: int | None = None,
+        begun: int = 0,
+    ) -> None:
         self.signal = signal
-        if duration is None:
+        cure = "raise the function's timeout; if it is slow, its memory too, with which its share of the CPU grows; if it hangs, find out what it waits for"
+        if busy is not None:
+            happened = f"was not asked in time, since all {busy} children are busy"
+            cure = "raise SHIM_MAX_CHILDREN, or the function's timeout"
+        elif duration is None:
             happened = "was not started, since less than 100 ms of the function's time were left"
         else:
             happened = f"was still running after {seconds(duration)}, when the function's time was nearly over, and was stopped with {signal}"
-        cure = "raise the function's timeout; if it is slow, its memory too, with which its share of the CPU grows; if it hangs, find out what it waits for"
+        if begun:
+            happened += f"; it had written {begun} bytes without a line feed"
+            cure = "make it end each reply with a line feed and flush it, which many languages do not by themselves when they write to a pipe"
         super().__init__(happened, cure=cure, executable=executable, duration=duration, stderr_tail=stderr_tail)
+
+
+class NotReady(ExecutableError):
+    """A warm child did not say in time that it is ready, which `ready` asks for."""
+
+    def __init__(self, happened: str, **facts: Unpack[Facts]) -> None:
+        cure = (
+            'make it write the line {"ok":true} when it can take requests, and flush it; or raise SHIM_READY_WITHIN_MS'
+        )
+        super().__init__(happened, cure=cure, **facts)
 
 
 class OutputTooLarge(ExecutableError):
@@ -196,25 +221,43 @@ class OutputInvalid(ExecutableError):
 
 
 class ReplyMissing(ExecutableError):
-    """The executable succeeded and wrote no reply, where `output` asks for one."""
+    """The executable succeeded and wrote no reply, where `output` asks for one. A warm one must not end, nor close its reply's descriptor."""
 
-    def __init__(self, **facts: Unpack[Facts]) -> None:
-        happened = f"ended with success after {seconds(facts['duration'])} but wrote no reply, although SHIM_OUTPUT=json requires one JSON value"
-        cure = "write one to standard output (or to descriptor 3, if SHIM_REPLY_FD=3), or set SHIM_OUTPUT=text or auto"
+    def __init__(self, *, how: str | None = None, **facts: Unpack[Facts]) -> None:
+        if how is None:
+            happened = f"ended with success after {seconds(facts['duration'])} but wrote no reply, although SHIM_OUTPUT=json requires one JSON value"
+            cure = (
+                "write one to standard output (or to descriptor 3, if SHIM_REPLY_FD=3), or set SHIM_OUTPUT=text or auto"
+            )
+        else:
+            happened = f"{how}, {seconds(facts['duration'])} after it was asked, and gave no reply"
+            cure = "make it answer each line with a line, flushed, and go on until the end of its input; or set SHIM_MODE=oneshot"
         super().__init__(happened, cure=cure, **facts)
+
+
+class ReplyUnexpected(ExecutableError):
+    """A warm child replied more than once, before it was asked, or to another request. It was killed: no answer of it can be trusted."""
+
+    def __init__(self, *, how: str, **facts: Unpack[Facts]) -> None:
+        cure = "make it write one line for each line that it reads, flushed, and everything else to standard error; or use SHIM_FRAMING=envelope"
+        super().__init__(f"{how}, and was killed", cure=cure, **facts)
 
 
 class ReportedError(ExecutableError):
     """The base of the executable's own errors: it failed, and its output was `{"errorType", "errorMessage"[, "stackTrace"]}`.
 
+    An envelope's `error` is one, too: an object like that, or a text, whose type is `ReportedError` itself.
+
     What is raised is a subclass that bears the name in `errorType`; its message is the executable's own.
 
     Attributes:
-        exit_code: 1 to 255.
+        exit_code: 1 to 255, or None for an envelope's.
         stack_trace: the lines of `stackTrace`, verbatim.
     """
 
-    def __init__(self, message: str, *, exit_code: int, stack_trace: Sequence[str], **facts: Unpack[Facts]) -> None:
+    def __init__(
+        self, message: str, *, exit_code: int | None, stack_trace: Sequence[str], **facts: Unpack[Facts]
+    ) -> None:
         super().__init__("", **facts)
         self.exit_code = exit_code
         self.stack_trace = tuple(stack_trace)

@@ -41,11 +41,13 @@ class Deadline:
     `margin` and `grace` are seconds, and are shrunk where little time is left, so that a one-second timeout is not half margin.
     """
 
-    __slots__ = ("grace", "lambda_at", "stop_at")
+    __slots__ = ("grace", "lambda_at", "remaining", "stop_at")
 
     def __init__(self, lambda_at: float | None, *, remaining: float, margin: float, grace: float) -> None:
         self.lambda_at = lambda_at
         """When Lambda ends everything: by then the answer must be out."""
+        self.remaining = remaining
+        """Seconds that were left for it at the beginning."""
         margin = min(margin, remaining / 4)
         self.stop_at = None if lambda_at is None else lambda_at - margin
         """When the child is told to stop."""

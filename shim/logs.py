@@ -188,11 +188,25 @@ class StandardError:
         self._tail = bytearray()
         self._tail_bytes = tail_bytes
 
-    def feed(self, data: bytes) -> None:
-        """Takes the next bytes that the child wrote."""
+    def begin(self, add: Callable[[bytes | bytearray], None], *, anew: bool) -> None:
+        """A kept child is asked: its lines go to `add` from now on. Anew, the tail begins as well: the caller of before is another one's."""
+        self._add = add
+        if anew:
+            self._tail.clear()
+
+    def insert(self, lines: bytes) -> None:
+        """Takes whole lines that the child wrote to another descriptor."""
+        self._keep(lines)
+        self._add(lines)
+
+    def _keep(self, data: bytes) -> None:
         if self._tail_bytes:
             self._tail += data[-self._tail_bytes :]
             del self._tail[: -self._tail_bytes]
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes that the child wrote."""
+        self._keep(data)
         end = data.rfind(b"\n") + 1
         if end:
             if len(self._rest) + data.find(b"\n") > LONGEST_LINE:

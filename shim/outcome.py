@@ -8,10 +8,10 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeAlias, TypedDict, Unpack
+    from typing import Any, TypeAlias, TypedDict, Unpack
 
     class Facts(TypedDict):
-        """What is known of every child that was started."""
+        """What is known of every child that has ended."""
 
         reply: bytes | bytearray
         duration: float
@@ -58,23 +58,72 @@ class Usage:
         return f"Usage(user={self.user}, system={self.system}, max_rss={self.max_rss})"
 
 
-class Ended:
-    """What every child that was started has in common."""
+class Told:
+    """What every child that was told a request has in common."""
 
-    __slots__ = ("duration", "reply", "spawn", "stderr_tail", "swept", "usage")
+    __slots__ = ("duration", "reply", "stderr_tail")
+
+    def __init__(self, reply: bytes | bytearray, duration: float, stderr_tail: str) -> None:
+        self.reply = reply
+        """The bytes of its answer, as far as they were read."""
+        self.duration = duration
+        """Seconds that it took: to its reply, or until nothing of it was left. They begin with its start, if that was in the same invocation."""
+        self.stderr_tail = stderr_tail
+        """The last of its standard error, as text."""
+
+
+class Replied(Told):
+    """A warm child answered, and waits for the next request. `message` is the parsed object of an envelope, which has `value`."""
+
+    __slots__ = ("message",)
+
+    def __init__(
+        self, reply: bytes | bytearray, duration: float, stderr_tail: str, message: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(reply, duration, stderr_tail)
+        self.message = message
+
+    def __repr__(self) -> str:
+        return f"<replied {len(self.reply)} bytes after {self.duration:.3f} s>"
+
+
+class Refused(Told):
+    """A warm child answered with an error of its own, and waits for the next request."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: object, reply: bytes | bytearray, duration: float, stderr_tail: str) -> None:
+        super().__init__(reply, duration, stderr_tail)
+        self.error = error
+        """What its envelope has as `error`."""
+
+    def __repr__(self) -> str:
+        return f"<refused with {self.error!r} after {self.duration:.3f} s>"
+
+
+class Ended(Told):
+    """What every child that has ended has in common."""
+
+    __slots__ = ("spawn", "swept", "usage")
 
     def __init__(self, **facts: Unpack[Facts]) -> None:
-        self.reply = facts["reply"]
-        """The bytes of its answer, as far as they were read."""
-        self.duration = facts["duration"]
-        """Seconds from its start until nothing of it was left."""
-        self.stderr_tail = facts["stderr_tail"]
-        """The last of its standard error, as text."""
+        super().__init__(facts["reply"], facts["duration"], facts["stderr_tail"])
         self.usage = facts["usage"]
         self.swept = facts["swept"]
         """How many processes it left behind, which were killed."""
         self.spawn = facts["spawn"]
-        """Seconds that its start took, of the duration."""
+        """Seconds that its start took."""
+
+    def facts(self) -> Facts:
+        """All that makes another outcome of the same ending."""
+        return {
+            "reply": self.reply,
+            "duration": self.duration,
+            "stderr_tail": self.stderr_tail,
+            "usage": self.usage,
+            "swept": self.swept,
+            "spawn": self.spawn,
+        }
 
 
 class Exited(Ended):
@@ -108,12 +157,14 @@ class Signaled(Ended):
 class Stopped(Ended):
     """Its time was over, and we stopped it."""
 
-    __slots__ = ("signal",)
+    __slots__ = ("by_line", "signal")
 
-    def __init__(self, signal: str, **facts: Unpack[Facts]) -> None:
+    def __init__(self, signal: str, *, by_line: bool = False, **facts: Unpack[Facts]) -> None:
         super().__init__(**facts)
         self.signal = signal
         """The last signal that we sent, "SIGTERM" or "SIGKILL"."""
+        self.by_line = by_line
+        """Whether its reply was to end with a line feed, which did not come."""
 
     def __repr__(self) -> str:
         return f"<stopped by us with {self.signal} after {self.duration:.3f} s>"
@@ -135,6 +186,23 @@ class Overflowed(Ended):
         return f"<wrote more than {self.limit} bytes, stopped by us after {self.duration:.3f} s>"
 
 
+class Misbehaved(Ended):
+    """A warm child broke the protocol, and we stopped it: `how` tells what it did, with the bytes in question.
+
+    `replied` is False where it is sure that no reply comes, True where what came can't be taken for the reply.
+    """
+
+    __slots__ = ("how", "replied")
+
+    def __init__(self, how: str, *, replied: bool, **facts: Unpack[Facts]) -> None:
+        super().__init__(**facts)
+        self.how = how
+        self.replied = replied
+
+    def __repr__(self) -> str:
+        return f"<{self.how}, stopped by us after {self.duration:.3f} s>"
+
+
 class NotStarted:
     """There was no child: the time was over already (`error` is None), or the kernel refused.
 
@@ -151,4 +219,4 @@ class NotStarted:
 
 
 if TYPE_CHECKING:
-    Outcome: TypeAlias = Exited | Signaled | Stopped | Overflowed | NotStarted
+    Outcome: TypeAlias = Replied | Refused | Exited | Signaled | Stopped | Overflowed | Misbehaved | NotStarted

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeAlias
+
+BLANKS = b" \t\r\n"
+"""What JSON calls white space."""
 
 
 class EndOfFile:
@@ -17,6 +21,8 @@ class EndOfFile:
     """
 
     __slots__ = ("_buffer", "limit")
+    complete = False
+    """Nothing but the end of the child completes it."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -32,19 +38,182 @@ class EndOfFile:
         """Whether the child wrote more than `limit` bytes."""
         return len(self._buffer) > self.limit
 
-    def feed(self, data: bytes) -> None:
-        """Takes the next bytes. A reply that came in one piece is kept as it is; others share one growing buffer."""
+    def feed(self, data: bytes) -> bytes:
+        """Takes the next bytes. A reply that came in one piece is kept as it is; others share one growing buffer.
+
+        Returns:
+            The lines among them that belong into the log: none.
+        """
         if not self._buffer:
             self._buffer = data
         elif isinstance(self._buffer, bytearray):
             self._buffer += data
         else:
             self._buffer = bytearray(self._buffer) + data
+        return b""
 
     @property
     def reply(self) -> bytes | bytearray:
         """What came."""
         return self._buffer
+
+    def rest(self) -> bytes:
+        """What belongs into the log when the child has ended: nothing."""
+        return b""
+
+
+class Line:
+    """The framing of a warm child: its reply is one line. What it writes besides is nobody's answer: `excess`.
+
+    Args:
+        limit: the bytes that the line may have; one more is taken to know that there were too many.
+        asked: False for a child that was not asked yet, and whose every byte is excess.
+    """
+
+    __slots__ = ("_buffer", "complete", "excess", "limit", "reply")
+    message: dict[str, Any] | None = None
+    """No line has more than its bytes."""
+
+    def __init__(self, limit: int, *, asked: bool = True) -> None:
+        self.limit = limit
+        self.complete = not asked
+        """Whether the reply is there."""
+        self.reply: bytes | bytearray = b""
+        """The line without its line feed, or what there is of it."""
+        self.excess: bytes = b""
+        """What came after the reply."""
+        self._buffer: bytearray | None = None
+
+    @property
+    def room(self) -> int:
+        """How many bytes may still be fed: the line, its line feed, and one more."""
+        return self.limit + 2 - len(self.reply)
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether the line has more than `limit` bytes."""
+        return len(self.reply) > self.limit
+
+    def follow(self, last: Framing) -> None:
+        """Takes over from the framing of the request before: a child that left bytes of it is not asked again."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes the next bytes.
+
+        Returns:
+            The lines among them that belong into the log: none.
+        """
+        if self.complete:
+            self.excess += data
+            return b""
+        end = data.find(b"\n")
+        line = data if end < 0 else data[:end]
+        if self._buffer is not None:
+            self._buffer += line
+        elif end < 0:
+            self.reply = self._buffer = bytearray(line)
+        else:
+            self.reply = line
+        if end >= 0:
+            self.complete = True
+            self.excess = data[end + 1 :]
+        return b""
+
+    def rest(self) -> bytes:
+        """What belongs into the log when the child has ended: nothing."""
+        return b""
+
+
+class Envelope:
+    """The framing of a warm child that writes its log to the same descriptor: a line is a reply if it says whose it is.
+
+    An object with a text `id` and exactly one of `value` and `error` is a reply; so is one that has our id alone, which programs in Go write for a
+    value of nil (`omitempty`). A member that is null counts only if it is `value`. Every other line is log.
+
+    Args:
+        limit: the bytes that a line may have.
+        id: the request's, or None where none was asked: then every reply is excess.
+        parse: makes a value of JSON, or raises ValueError.
+    """
+
+    __slots__ = ("_buffer", "_parse", "complete", "excess", "id", "limit", "message", "reply")
+
+    def __init__(self, limit: int, *, id: str | None, parse: Callable[[bytes], Any]) -> None:  # noqa: A002 - the member's name
+        self.limit = limit
+        self.id = id
+        self.complete = False
+        """Whether the reply is there."""
+        self.reply: bytes | bytearray = b""
+        """The line of the reply."""
+        self.message: dict[str, Any] | None = None
+        """What the line holds, `value` or `error`; None where it is meant to be the reply and can't be parsed."""
+        self.excess: bytes = b""
+        """The first line that is a reply to nobody, or to somebody else, or the second to this request."""
+        self._parse = parse
+        self._buffer = bytearray()
+
+    @property
+    def room(self) -> int:
+        """How many bytes may still be fed: a line, its line feed, and one more."""
+        return self.limit + 2 - len(self._buffer)
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether a line has more than `limit` bytes."""
+        return max(len(self._buffer), len(self.reply)) > self.limit
+
+    def follow(self, last: Framing) -> None:
+        """Takes over the beginning of a line from the framing of the request before."""
+        self._buffer += last.rest()
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes the next bytes; returns the lines among them that belong into the log."""
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._buffer += data
+            return b""
+        lines = bytes(self._buffer + data[:end]) if self._buffer else data[:end]
+        self._buffer[:] = data[end:]
+        return b"".join([line + b"\n" for line in lines[:-1].split(b"\n") if not self._takes(line)])
+
+    def rest(self) -> bytes:
+        """Hands out the beginning of a line whose end has not come."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
+    def _takes(self, line: bytes) -> bool:
+        """Whether the line is a reply, which is then kept."""
+        if b'"id"' not in line or line.lstrip(BLANKS)[:1] != b"{":
+            return False
+        try:
+            message = self._parse(line)
+        except ValueError:
+            if self.id is None or self.id.encode() not in line:
+                return False
+            message = None  # meant to be the reply, which is told better now than at the deadline
+        if message is not None and not self._is_reply(message):
+            return False
+        if self.complete or (message is not None and message["id"] != self.id):
+            self.excess = self.excess or line
+        else:
+            self.complete = True
+            self.reply = line
+            self.message = message
+        return True
+
+    def _is_reply(self, message: Any) -> bool:
+        if not isinstance(message, dict) or not isinstance(message.get("id"), str):
+            return False
+        if message.get("error") is None:
+            message.pop("error", None)
+        if message == {"id": self.id}:
+            message["value"] = None
+        return ("value" in message) != ("error" in message)
+
+
+if TYPE_CHECKING:
+    Framing: TypeAlias = Line | Envelope
 
 
 class Request:
@@ -61,7 +230,7 @@ class Request:
         *,
         arguments: list[str],
         environment: Mapping[bytes, bytes],
-        framing: EndOfFile,
+        framing: EndOfFile | Framing,
         request_id: str | None = None,
     ) -> None:
         self.stdin = stdin

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 MEBIBYTE = 1024 * 1024
+LONGEST_TIME = 900_000
+"""Milliseconds of the longest timeout that a function may have."""
+MODES = ("oneshot", "warm")
 LONGEST_SHOWN = 500
 """Characters of one value that the log shows."""
 
@@ -73,6 +76,12 @@ def _number(low: int, high: int, unit: str) -> Callable[[object], int]:
     return check
 
 
+def _switch(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Mistake("true or false")
+    return value
+
+
 def _exit_codes(value: object) -> dict[int, str]:
     wanted = (
         'a map of exit codes from 1 to 255 to "ok" or to an error name ([A-Za-z_][A-Za-z0-9_.]{0,127}, not States.…)'
@@ -110,21 +119,31 @@ def _globs(value: object) -> tuple[str, ...]:
 
 
 class Setting:
-    """One setting: its default, its check, and how the text of an environment variable becomes its value."""
+    """One setting: its default, its check, how the text of an environment variable becomes its value, and the modes that read it."""
 
-    __slots__ = ("check", "default", "name", "parse")
+    __slots__ = ("check", "default", "modes", "name", "parse")
 
     def __init__(
-        self, name: str, default: object, check: Callable[[object], object], parse: Callable[[str], object] = str
+        self,
+        name: str,
+        default: object,
+        check: Callable[[object], object],
+        parse: Callable[[str], object] = str,
+        modes: tuple[str, ...] = MODES,
     ) -> None:
         self.name = name
         self.default = default
         self.check = check
         self.parse = parse
+        self.modes = modes
 
 
 def _parse_number(text: str) -> object:
     return int(text) if text.isascii() and text.removeprefix("-").isdecimal() and len(text) < 20 else text
+
+
+def _parse_switch(text: str) -> object:
+    return {"true": True, "false": False}.get(text, text)
 
 
 def _parse_json(text: str) -> object:
@@ -143,22 +162,30 @@ _REQUIRED = object()
 SETTINGS = (
     Setting("executable", _REQUIRED, _text),
     Setting("args", (), _arguments, _parse_arguments),
-    Setting("mode", "oneshot", _one_of("oneshot")),
+    Setting("mode", "oneshot", _one_of(*MODES)),
+    Setting("spare", 0, _number(0, 100, "children"), _parse_number, modes=("oneshot",)),
     Setting("codec", "line", _one_of("line")),
     Setting("output", "auto", _one_of("json", "text", "base64", "auto")),
     Setting("reply_fd", 1, _one_of(1, 3), _parse_number),
+    Setting("framing", "line", _one_of("line", "envelope"), modes=("warm",)),
     Setting("context_keys", "snake", _one_of("snake", "camel")),
-    Setting("margin_ms", 500, _number(1, 900_000, "milliseconds"), _parse_number),
-    Setting("grace_ms", 200, _number(0, 900_000, "milliseconds"), _parse_number),
-    Setting("linger_ms", 50, _number(0, 900_000, "milliseconds"), _parse_number),
+    Setting("ready", False, _switch, _parse_switch, modes=("warm",)),
+    Setting("ready_within_ms", 9000, _number(1, LONGEST_TIME, "milliseconds"), _parse_number, modes=("warm",)),
+    Setting("margin_ms", 500, _number(1, LONGEST_TIME, "milliseconds"), _parse_number),
+    Setting("grace_ms", 200, _number(0, LONGEST_TIME, "milliseconds"), _parse_number),
+    Setting("linger_ms", 50, _number(0, LONGEST_TIME, "milliseconds"), _parse_number),
     Setting("max_output_bytes", 6 * MEBIBYTE, _number(1, 1024 * MEBIBYTE, "bytes"), _parse_number),
     Setting("stderr_tail_bytes", 4096, _number(0, 32_768, "bytes"), _parse_number),
     Setting("exit_codes", {}, _exit_codes, _parse_json),
     Setting("env", {}, _environment, _parse_json),
     Setting("env_deny", (), _globs, _parse_json),
     Setting("cwd", None, _text),
-    Setting("tmp", "shared", _one_of("shared", "fresh")),
+    Setting("tmp", "shared", _one_of("shared", "fresh"), modes=("oneshot",)),
     Setting("metrics", "none", _one_of("none", "emf")),
+    Setting("max_children", 4, _number(1, 1000, "children"), _parse_number, modes=("warm",)),
+    Setting("max_uses", None, _number(1, 1_000_000_000, "uses"), _parse_number, modes=("warm",)),
+    Setting("max_age_ms", None, _number(1, 1_000_000_000, "milliseconds"), _parse_number),
+    Setting("max_rss_bytes", None, _number(MEBIBYTE, 1024 * 1024 * MEBIBYTE, "bytes"), _parse_number, modes=("warm",)),
 )
 NAMES = tuple(setting.name for setting in SETTINGS)
 
@@ -176,10 +203,15 @@ class Settings:
     """A path, relative to LAMBDA_TASK_ROOT; a bare name is also looked up on the child's PATH."""
     args: tuple[str, ...]
     mode: str
+    spare: int
     codec: str
     output: str
+    """Where it is not given, it is `json` in mode warm and `auto` in mode oneshot."""
     reply_fd: int
+    framing: str
     context_keys: str
+    ready: bool
+    ready_within_ms: int
     margin_ms: int
     grace_ms: int
     linger_ms: int
@@ -192,6 +224,10 @@ class Settings:
     """The child's folder, relative to LAMBDA_TASK_ROOT; None means LAMBDA_TASK_ROOT itself."""
     tmp: str
     metrics: str
+    max_children: int
+    max_uses: int | None
+    max_age_ms: int | None
+    max_rss_bytes: int | None
 
     def __init__(self, executable: str | None = None, **settings: Any) -> None:
         if executable is not None:
@@ -233,12 +269,31 @@ class Settings:
                     mistakes.append(f"{spelling} must be {mistake}, not {_shown(value)}")
                     continue
             object.__setattr__(self, setting.name, dict(value) if isinstance(value, dict) else value)
-        if not mistakes and self.grace_ms >= self.margin_ms:
+        if not mistakes:
+            if self.mode == "warm" and "output" not in given:
+                object.__setattr__(self, "output", "json")
+            mistakes += self._contradictions({name: spelling for name, (spelling, _) in given.items()})
+        if mistakes:
+            raise SettingsError(mistakes + (unknown or []))
+
+    def _contradictions(self, given: dict[str, str]) -> list[str]:
+        """The mistakes that several settings make together; `given` has the names of those that were, with their spelling there."""
+        mistakes = [
+            f"{given[setting.name]} must not be set, since mode={self.mode} never reads it"
+            for setting in SETTINGS
+            if setting.name in given and self.mode not in setting.modes
+        ]
+        if self.mode == "oneshot" and not self.spare and "max_age_ms" in given:
+            mistakes.append(
+                f"{given['max_age_ms']} must not be set, since mode=oneshot reads it for spares only, and spare is 0"
+            )
+        if self.framing == "envelope" and self.output != "json":
+            mistakes.append(f"{given['output']} must be json, since with framing=envelope every reply is")
+        if self.grace_ms >= self.margin_ms:
             mistakes.append(
                 f"grace_ms ({self.grace_ms}) must be less than margin_ms ({self.margin_ms}), the time that it is a part of"
             )
-        if mistakes:
-            raise SettingsError(mistakes + (unknown or []))
+        return mistakes
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"Settings are frozen: {name} can't be set")

@@ -16,7 +16,7 @@ import pytest
 
 import shim
 from shim import Shim
-from shim.children import oneshot, process
+from shim.children import parent, process
 from shim.local.context import LambdaContext
 from shim.logs import Log
 from tests.conftest import descriptors, eventually
@@ -74,15 +74,15 @@ def test_every_signal_that_kills_is_named(number: int, act: Callable[..., Any]) 
     with pytest.raises(shim.SignalError) as raised:
         act("write:1:" + hexed("half"), f"raise:{number}")
 
-    name = oneshot.signal_name(number)
+    name = parent.signal_name(number)
     assert raised.value.signal == name
     assert f"was killed by {name}" in str(raised.value)
 
 
 def test_real_time_signals_have_names_too() -> None:
-    assert oneshot.signal_name(signal.SIGRTMIN) == "SIGRTMIN"
-    assert oneshot.signal_name(signal.SIGRTMIN + 3) == "SIGRTMIN+3"
-    assert oneshot.signal_name(signal.SIGRTMAX) == "SIGRTMAX"
+    assert parent.signal_name(signal.SIGRTMIN) == "SIGRTMIN"
+    assert parent.signal_name(signal.SIGRTMIN + 3) == "SIGRTMIN+3"
+    assert parent.signal_name(signal.SIGRTMAX) == "SIGRTMAX"
 
 
 @pytest.mark.usefixtures("silent")
@@ -211,7 +211,7 @@ def test_standard_error_is_in_the_log_while_the_child_runs(tmp_path: Path) -> No
     os.mkfifo(seen)
     read, write = os.pipe()
     runner = Shim("sh", args=["-c", f"echo live >&2; cat {seen}"], output="text")
-    runner._runner._log = Log(write)  # noqa: SLF001 - our own log is descriptor 2, which the test runner has
+    runner._parent.log = Log(write)  # noqa: SLF001 - our own log is descriptor 2, which the test runner has
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(runner, {}, LambdaContext(timeout=30))
         line = os.read(read, 100)
@@ -224,7 +224,7 @@ def test_standard_error_is_in_the_log_while_the_child_runs(tmp_path: Path) -> No
 def test_a_stalled_log_delays_no_answer_and_blocks_no_child(actor: str) -> None:
     read, write = os.pipe()
     runner = Shim(actor, args=["fill:2:5000000", "write:1:" + hexed("done")], output="text")
-    runner._runner._log = Log(write)  # noqa: SLF001 - our own log is descriptor 2, which the test runner has
+    runner._parent.log = Log(write)  # noqa: SLF001 - our own log is descriptor 2, which the test runner has
 
     assert runner({}, LambdaContext(timeout=5)) == "done"
     os.close(read)
@@ -234,7 +234,7 @@ def test_a_stalled_log_delays_no_answer_and_blocks_no_child(actor: str) -> None:
 def test_closing_writes_what_still_waits_for_the_log(actor: str) -> None:
     read, write = os.pipe()
     runner = Shim(actor, args=["fill:2:200000", "write:2:" + hexed("\nlast")], output="text", linger_ms=1)
-    runner._log = runner._runner._log = Log(write)  # noqa: SLF001 - our own log is descriptor 2, which the test runner has
+    runner._log = runner._parent.log = Log(write)  # noqa: SLF001 - our own log is descriptor 2, which the test runner has
     runner({})
     received = bytearray()
     with ThreadPoolExecutor(1) as pool:
@@ -396,7 +396,7 @@ def test_a_terminal_that_nobody_reads_blocks_nobody(actor: str) -> None:
     """As after Ctrl-S: it polls as writable, and would block."""
     controller, terminal = pty.openpty()
     runner = Shim(actor, args=["fill:2:300000", "write:1:" + hexed("done")], output="text")
-    runner._log = runner._runner._log = Log(terminal)  # noqa: SLF001 - our own log is descriptor 2, which the test runner has
+    runner._log = runner._parent.log = Log(terminal)  # noqa: SLF001 - our own log is descriptor 2, which the test runner has
 
     assert runner({}, LambdaContext(timeout=5)) == "done"
     os.close(runner._log._descriptor)  # noqa: SLF001 - it is a way of its own to the terminal

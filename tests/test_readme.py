@@ -35,7 +35,7 @@ def test_every_setting_stands_in_it_with_its_default() -> None:
         default: Any = setting.default
         shown = rows[setting.name][0].strip("`")
         assert shown == {"executable": "required", "cwd": "the task root", "args": "[]", "env_deny": "[]"}.get(
-            setting.name, str(default)
+            setting.name, "unlimited" if default is None else str(default).lower()
         )
 
 

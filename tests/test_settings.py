@@ -18,11 +18,15 @@ SPELLINGS: list[tuple[str, object, str, str, object]] = [
     ("args", ["-x", "a b"], '["-x", "a b"]', '["-x", "a b"]', ("-x", "a b")),
     ("args", "-x 'a b'", "-x 'a b'", "\"-x 'a b'\"", ("-x", "a b")),
     ("args", "", "", "''", ()),
-    ("mode", "oneshot", "oneshot", "'oneshot'", "oneshot"),
+    ("mode", "warm", "warm", "'warm'", "warm"),
+    ("spare", 2, "2", "2", 2),
     ("codec", "line", "line", "'line'", "line"),
     ("output", "base64", "base64", "'base64'", "base64"),
     ("reply_fd", 3, "3", "3", 3),
+    ("framing", "envelope", "envelope", "'envelope'", "envelope"),
     ("context_keys", "camel", "camel", "'camel'", "camel"),
+    ("ready", True, "true", "true", True),
+    ("ready_within_ms", 100, "100", "100", 100),
     ("margin_ms", 900, "900", "900", 900),
     ("grace_ms", 0, "0", "0", 0),
     ("linger_ms", 7, "7", "7", 7),
@@ -40,7 +44,22 @@ SPELLINGS: list[tuple[str, object, str, str, object]] = [
     ("cwd", "/tmp", "/tmp", "'/tmp'", "/tmp"),
     ("tmp", "fresh", "fresh", "'fresh'", "fresh"),
     ("metrics", "emf", "emf", "'emf'", "emf"),
+    ("max_children", 1, "1", "1", 1),
+    ("max_uses", 1000, "1000", "1000", 1000),
+    ("max_age_ms", 60_000, "60000", "60_000", 60_000),
+    ("max_rss_bytes", 10**9, "1000000000", "1_000_000_000", 10**9),
 ]
+
+WARM = {"framing", "ready", "ready_within_ms", "max_children", "max_uses", "max_age_ms", "max_rss_bytes"}
+"""What mode oneshot does not read, but for the age of spares."""
+
+
+def rest_of(name: str) -> dict[str, Any]:
+    """What must be set besides, for that setting to be no mistake."""
+    rest = {"executable": "x"} | ({"mode": "warm"} if name in WARM else {})
+    rest.pop(name, None)
+    return rest
+
 
 BAD: list[tuple[str, object, str]] = [
     ("executable", "", ""),
@@ -79,6 +98,14 @@ BAD: list[tuple[str, object, str]] = [
     ("cwd", 1, ""),
     ("tmp", "private", "private"),
     ("metrics", "prometheus", "prometheus"),
+    ("spare", -1, "one"),
+    ("framing", "lines", "lines"),
+    ("ready", 1, "True"),
+    ("ready_within_ms", 0, "soon"),
+    ("max_children", 0, "0"),
+    ("max_uses", 0, "unlimited"),
+    ("max_age_ms", 1.5, "1.5"),
+    ("max_rss_bytes", 1, "512 MB"),
 ]
 
 
@@ -86,7 +113,7 @@ BAD: list[tuple[str, object, str]] = [
 def test_the_three_spellings_of_a_setting_mean_the_same(
     name: str, keyword: object, variable: str, toml: str, value: object, tmp_path: Path
 ) -> None:
-    rest: dict[str, Any] = {} if name == "executable" else {"executable": "x"}
+    rest = rest_of(name)
     (tmp_path / "shim.toml").write_text(f"{name} = {toml}\n")
 
     settings = [
@@ -102,7 +129,7 @@ def test_the_three_spellings_of_a_setting_mean_the_same(
 def test_a_bad_value_is_a_mistake_that_names_the_setting_and_the_value(
     name: str, keyword: object, variable: str
 ) -> None:
-    rest: dict[str, Any] = {} if name == "executable" else {"executable": "x"}
+    rest = rest_of(name)
     with pytest.raises(SettingsError) as by_keyword:
         Settings(**{**rest, name: keyword})
     with pytest.raises(SettingsError) as by_variable:
@@ -115,6 +142,33 @@ def test_a_bad_value_is_a_mistake_that_names_the_setting_and_the_value(
 
 def test_every_setting_is_tried_above_with_good_and_bad_values() -> None:
     assert {row[0] for row in SPELLINGS} == {row[0] for row in BAD} == set(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("given", "mistake"),
+    [
+        ({"framing": "line"}, "framing must not be set, since mode=oneshot never reads it"),
+        ({"mode": "warm", "tmp": "fresh"}, "tmp must not be set, since mode=warm never reads it"),
+        ({"mode": "warm", "spare": 1}, "spare must not be set, since mode=warm never reads it"),
+        ({"max_age_ms": 5}, "max_age_ms must not be set, since mode=oneshot reads it for spares only, and spare is 0"),
+        (
+            {"mode": "warm", "framing": "envelope", "output": "text"},
+            "output must be json, since with framing=envelope every reply is",
+        ),
+    ],
+)
+def test_a_setting_that_would_not_be_read_is_a_mistake(given: dict[str, Any], mistake: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings("x", **given)
+
+    assert raised.value.mistakes == (mistake,)
+
+
+def test_output_is_json_in_mode_warm_where_it_is_not_given() -> None:
+    assert Settings("x").output == "auto"
+    assert Settings("x", mode="warm").output == "json"
+    assert Settings("x", mode="warm", output="auto").output == "auto"
+    assert Settings("x", spare=1, max_age_ms=5).max_age_ms == 5
 
 
 def test_all_mistakes_are_told_at_once_whatever_they_were_spelled_in(tmp_path: Path) -> None:
@@ -201,7 +255,9 @@ def test_any_environment_gives_settings_or_one_settings_error(environment: dict[
         text = environment.get(f"SHIM_{setting.name.upper()}")
         value = getattr(settings, setting.name)
         if text is None:
-            assert value == setting.default
+            assert value == ("json" if setting.name == "output" and settings.mode == "warm" else setting.default)
+        elif isinstance(value, bool):
+            assert text == str(value).lower()
         elif isinstance(value, int):
             assert value == int(text)
         elif isinstance(value, str):

@@ -15,7 +15,7 @@ import pytest
 
 from shim import Shim, ShimError
 from shim.children import sweep
-from shim.children.process import reap_late
+from shim.children.reaper import reap_late
 from shim.local.context import LambdaContext
 from tests.conftest import FIXTURES, ROOT, descriptors, eventually, missing, processes_of
 

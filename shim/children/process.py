@@ -14,8 +14,8 @@ from itertools import count, starmap
 
 from shim.children import sweep
 from shim.children.descriptors import CLOSES_THE_REST, lift, seal_descriptors
+from shim.children.reaper import LONGEST_TICK, TICK, own_peak, reap
 from shim.invocation import now
-from shim.outcome import Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from shim.children.memory import Memory
     from shim.logs import Log, StandardError
-    from shim.request import EndOfFile
+    from shim.outcome import Usage
+    from shim.request import EndOfFile, Framing
 else:
     import _signal as signal  # the enums that `signal` puts around it cost a cold start 0.3 ms
 
@@ -39,14 +40,10 @@ LARGE_PIPE_SIZE = 1024 * 1024
 EMPTYING = 32
 """In so many turns a pipe is empty into which nobody writes any more: 64 KiB of standard error, at 4 KiB a turn, twice."""
 THREE_PIPES = [(os.O_CLOEXEC,)] * 3
-TICK = 0.001
-LONGEST_TICK = 0.02
 
 _serial = count(1)
 _BORN = b"%d" % (now() * 1e6)
 """So that a process which gets our number after us makes other marks."""
-late: set[int] = set()
-"""Zombies that could not be taken when their time was over."""
 
 
 def has_pidfd() -> bool:
@@ -65,6 +62,8 @@ class Child:
     """
 
     gone = False
+    kept = False
+    """Whether its standard input stays open after a request."""
     read_something = True
     _tick = TICK
     _chunk = PIPE_SIZE
@@ -72,7 +71,9 @@ class Child:
     _unsent = memoryview(b"")
     _watched: int | None = None
 
-    def __init__(self, *, framing: EndOfFile, stderr: StandardError, log: Log, memory: Memory | None = None) -> None:
+    def __init__(
+        self, *, framing: EndOfFile | Framing, stderr: StandardError, log: Log, memory: Memory | None = None
+    ) -> None:
         """Nothing is started yet: see `spawn`. After a failure `read_something` says whether it took anything of its request.
 
         Args:
@@ -84,7 +85,7 @@ class Child:
         self.framing = framing
         self.stderr = stderr
         self.log = log
-        self.started = now()
+        self.started = self.asked = now()
         self._memory = memory
         self.mark = b"%d-%d-%s" % (os.getpid(), next(_serial), _BORN)
         self._born: list[int] = []
@@ -159,25 +160,43 @@ class Child:
         return self._born[0]
 
     @property
+    def hears(self) -> bool:
+        """Whether it may still reply: nobody has closed the other end."""
+        return self._reply in self._open
+
+    @property
     def pipes_open(self) -> bool:
         """Whether somebody still holds the other end of the reply or of standard error."""
         return self._reply in self._open or self._stderr in self._open
 
     def send(self, request: bytes) -> None:
-        """Begins to write the request; `attend` goes on with it, and closes the child's standard input after it."""
+        """Begins to write the request; `attend` goes on with what the pipe does not take at once."""
         # An empty pipe takes PIPE_BUF at once without blocking, however few pages it was given.
         if len(request) > select.PIPE_BUF:
-            os.set_blocking(self._stdin, False)
-            if len(request) > PIPE_SIZE:
-                from shim.children.pipes import enlarge  # noqa: PLC0415 - only where much is passed
-
-                enlarge(self._stdin, LARGE_PIPE_SIZE)
-                self._expect_much()
+            self._make_room(len(request))
         self._size = len(request)
-        self._unsent = memoryview(request)
-        self._write()
-        if self._unsent:
+        try:
+            written = os.write(self._stdin, request)
+        except BlockingIOError:  # only a kept child's pipe may hold something already
+            written = 0
+        if written == len(request):
+            self._has_sent()
+        else:
+            self._unsent = memoryview(request)[written:]
             self._poll.register(self._stdin, select.POLLOUT)
+
+    def _make_room(self, size: int) -> None:
+        """Makes the pipe fit for a request that it may not take at once."""
+        os.set_blocking(self._stdin, False)
+        if size > PIPE_SIZE:
+            from shim.children.pipes import enlarge  # noqa: PLC0415 - only where much is passed
+
+            enlarge(self._stdin, LARGE_PIPE_SIZE)
+            self._expect_much()
+
+    def _has_sent(self) -> None:
+        """All of the request is in the pipe: the end of its standard input follows."""
+        self._shut([self._stdin])
 
     def attend(self, until: float | None) -> bool:
         """One turn of the poll: whatever can be read or written is, once. Waits until that instant at most; False when it has passed."""
@@ -235,8 +254,10 @@ class Child:
             turns -= 1
         if self._stderr in self._open:
             self.log.lose(self._left(self._stderr))
-        status, usage = self._reap(give_up_at)
-        if status:  # only a failure asks
+        status, usage = reap(self.pid, give_up_at)
+        if self._memory is not None:
+            usage.saw(self._memory.seen, ours=self._memory.ours)
+        if status or self.kept:  # only a failure asks, and who may send the request again
             self.read_something = self._has_read()
         self.close()
         return status, usage, swept
@@ -253,7 +274,7 @@ class Child:
                     poll.poll(1000)
                 until = now() + 1
                 self._sweep(alone=alone, until=until)
-                self._reap(until)
+                reap(self.pid, until)
         except ChildProcessError:
             pass  # it was reaped already, and its number may be a stranger's
         finally:
@@ -262,6 +283,10 @@ class Child:
     def close(self) -> None:
         """Closes our ends, and gives the child's last line to the log."""
         self.stderr.close()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Closes our ends: the child is no longer ours, or never was, in a process that was forked."""
         for ends in (*self._pipes, self._pidfds):
             self._open.update(zip(ends, ends, strict=True))
         self._pipes.clear()
@@ -302,7 +327,9 @@ class Child:
             self._memory.look(self.pid)
         data = os.read(self._reply, min(self._chunk, self.framing.room)) if event & select.POLLIN else b""
         if data:
-            self.framing.feed(data)
+            log = self.framing.feed(data)
+            if log:
+                self.stderr.insert(log)
         if not data or self.framing.overflowed:
             self._close(self._reply)
         elif len(data) == PIPE_SIZE == self._chunk:
@@ -330,7 +357,8 @@ class Child:
         except BlockingIOError:
             return
         if not self._unsent:
-            self._close(self._stdin)
+            self._poll.unregister(self._stdin)
+            self._has_sent()
 
     def _close(self, descriptor: int) -> None:
         if descriptor in self._open:
@@ -354,37 +382,3 @@ class Child:
         import termios  # noqa: PLC0415 - likewise
 
         return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
-
-    def _reap(self, until: float) -> tuple[int | None, Usage]:
-        """Takes the zombie. One that can't be taken in time (a debugger holds it) is left to `reap_late`."""
-        tick = TICK
-        while True:
-            pid, status, used = os.wait4(self.pid, os.WNOHANG)
-            if pid:
-                break
-            if now() > until:
-                late.add(self.pid)
-                return None, Usage(user=0, system=0, peak=0, ours=own_peak)
-            select.poll().poll(tick * 1000)
-            tick = min(tick * 2, LONGEST_TICK)
-        usage = Usage(user=used.ru_utime, system=used.ru_stime, peak=used.ru_maxrss * 1024, ours=own_peak)
-        if self._memory is not None:
-            usage.saw(self._memory.seen, ours=self._memory.ours)
-        return status, usage
-
-
-def own_peak() -> int:
-    """The most memory that this process had, in bytes."""
-    import resource  # noqa: PLC0415 - only where somebody asks
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def reap_late() -> None:
-    """Takes the zombies that could not be taken when their time was over."""
-    for pid in tuple(late):
-        try:
-            if os.waitpid(pid, os.WNOHANG)[0]:
-                late.discard(pid)
-        except ChildProcessError:
-            late.discard(pid)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+
 import orjson
 
 from shim.errors import (
     DeadlineExceeded,
     ExitError,
     OutputTooLarge,
+    ReplyMissing,
+    ReplyUnexpected,
     ReportedError,
     SignalError,
     is_error_name,
     named,
 )
-from shim.outcome import Ended, Exited, NotStarted, Overflowed, Signaled, Stopped
+from shim.outcome import Exited, Misbehaved, NotStarted, Overflowed, Refused, Replied, Signaled, Stopped, Told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,14 +43,16 @@ class Unfit(ValueError):
         self.parses = parses
 
 
-def success(outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str], memory: int | None) -> Ended:
+def success(  # noqa: C901 - a case for each outcome
+    outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str], memory: int | None
+) -> Exited | Replied:
     """The outcome itself, if the child succeeded. `memory` is the function's, in bytes, or None where it is not known.
 
     Raises:
         ShimError: the one error that tells how it failed.
     """
     match outcome:
-        case Exited(code=0):
+        case Replied() | Exited(code=0):
             return outcome
         case Exited():
             if exit_codes.get(outcome.code) == "ok":
@@ -55,7 +61,14 @@ def success(outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str],
         case Signaled():
             raise signal_error(outcome, executable=executable, memory=memory)
         case Stopped():
-            raise DeadlineExceeded(signal=outcome.signal, **facts(outcome, executable))
+            begun = len(outcome.reply) if outcome.by_line else 0
+            raise DeadlineExceeded(signal=outcome.signal, begun=begun, **facts(outcome, executable))
+        case Refused():
+            raise refusal(outcome, executable=executable)
+        case Misbehaved(replied=True):
+            raise ReplyUnexpected(how=outcome.how, **facts(outcome, executable))
+        case Misbehaved():
+            raise ReplyMissing(how=outcome.how, **facts(outcome, executable))
         case Overflowed():
             raise OutputTooLarge(size=outcome.size, limit=outcome.limit, encoded=False, **facts(outcome, executable))
         case NotStarted(error=None):
@@ -64,7 +77,7 @@ def success(outcome: Outcome, *, executable: str, exit_codes: Mapping[int, str],
             raise outcome.error  # type: ignore[misc] # it is not None: that is the case above
 
 
-def facts(outcome: Ended, executable: str) -> Facts:
+def facts(outcome: Told, executable: str) -> Facts:
     """What every error of a child that was started says."""
     return {"executable": executable, "duration": outcome.duration, "stderr_tail": outcome.stderr_tail}
 
@@ -94,17 +107,31 @@ def exit_error(outcome: Exited, *, executable: str, name: str | None, memory: in
     )
 
 
-def reported(reply: bytes | bytearray) -> dict[str, Any] | None:
-    """The error that a failed child wrote as its reply, or None where the reply is anything else.
+def refusal(outcome: Refused, *, executable: str) -> ReportedError:
+    """The error that an envelope has: an object as Lambda's own runtimes post it, a text, or what else it may be, as JSON."""
+    common = facts(outcome, executable)
+    error = outcome.error
+    report = as_report(error)
+    if report is not None:
+        return named(ReportedError, report["errorType"])(
+            report["errorMessage"], exit_code=None, stack_trace=report.get("stackTrace", ()), **common
+        )
+    message = error if isinstance(error, str) else json.dumps(error)
+    return ReportedError(message, exit_code=None, stack_trace=(), **common)
 
-    Nothing but `errorType`, `errorMessage` and `stackTrace` may be in it, as in the error that Lambda's own runtimes post.
-    """
+
+def reported(reply: bytes | bytearray) -> dict[str, Any] | None:
+    """The error that a failed child wrote as its reply, or None where the reply is anything else."""
     if b'"errorType"' not in reply:
         return None
     try:
-        report = orjson.loads(reply)
+        return as_report(orjson.loads(reply))
     except orjson.JSONDecodeError:
         return None
+
+
+def as_report(report: Any) -> dict[str, Any] | None:
+    """The value, if it is an error as Lambda's own runtimes post it: nothing but `errorType`, `errorMessage` and `stackTrace` may be in it."""
     if not isinstance(report, dict) or not {"errorType", "errorMessage"} <= report.keys() <= {
         "errorType",
         "errorMessage",

@@ -15,7 +15,8 @@ import orjson
 
 from shim.codecs.ending import BYTES, Unfit, facts, success
 from shim.errors import EventInvalid, OutputInvalid, OutputTooLarge, ReplyMissing
-from shim.request import EndOfFile, Request
+from shim.outcome import Replied
+from shim.request import EndOfFile, Envelope, Line, Request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from shim.invocation import Invocation
-    from shim.outcome import Ended, Outcome
+    from shim.outcome import Outcome, Told
+    from shim.request import Framing
     from shim.settings import Settings
 
 PROTOCOL = 1
@@ -45,6 +47,8 @@ PIECE = 64 * 1024
 """Characters of a text that are encoded at a time, only to be counted: all at once would take its memory once more."""
 
 STRICT = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+TOO_DEEP = Unfit("nested too deep to be encoded again", "make it nest its values less deep")
 
 _DIGITS = bytes(0x30 if 0x30 <= byte <= 0x39 else 0x20 for byte in range(256))
 _MANY_DIGITS = b"0" * 19  # 2**63 has 19 digits
@@ -81,6 +85,7 @@ class LineCodec:
         self._camel = settings.context_keys == "camel"
         self._output = settings.output
         self._limit = settings.max_output_bytes
+        self._framing = settings.framing if settings.mode == "warm" else "end of file"
         self._exit_codes = settings.exit_codes
 
     def encode(self, invocation: Invocation, count: int) -> Request:
@@ -91,15 +96,39 @@ class LineCodec:
         """
         context = invocation.describe(camel=self._camel, count=count)
         environment = self._environment
-        if invocation.trace_id is not None and self._tells_trace:
-            environment = {**environment, b"_X_AMZN_TRACE_ID": invocation.trace_id.encode("utf-8", "surrogateescape")}
+        whose = None
+        if self._framing == "line":
+            framing: EndOfFile | Framing = Line(self._limit)
+        elif self._framing == "envelope":
+            whose = (
+                f"{invocation.request_id or 'invocation'}-{count}"  # Lambda's is the same when it tries an event again
+            )
+            framing = Envelope(self._limit, id=whose, parse=loads)
+        else:
+            framing = EndOfFile(self._limit)
+            if invocation.trace_id is not None and self._tells_trace:
+                environment = {
+                    **environment,
+                    b"_X_AMZN_TRACE_ID": invocation.trace_id.encode("utf-8", "surrogateescape"),
+                }
         return Request(
-            line(invocation.event, context),
+            line(invocation.event, context, id=whose),
             arguments=self._arguments,
             environment=environment,
-            framing=EndOfFile(self._limit),
+            framing=framing,
             request_id=invocation.request_id,
         )
+
+    def ahead(self) -> Request:
+        """What a child is told that is started before its first request: all but that. Whatever it writes until then is no answer."""
+        framing: EndOfFile | Framing
+        if self._framing == "line":
+            framing = Line(self._limit, asked=False)
+        elif self._framing == "envelope":
+            framing = Envelope(self._limit, id=None, parse=loads)
+        else:
+            framing = EndOfFile(self._limit)
+        return Request(b"", arguments=self._arguments, environment=self._environment, framing=framing)
 
     def decode(self, outcome: Outcome) -> Any:
         """The value that the child answered.
@@ -123,14 +152,16 @@ class LineCodec:
         """
         ended = success(outcome, executable=self._name, exit_codes=self._exit_codes, memory=self._memory)
         value, is_json = self._value(ended)
-        answer = bytes(ended.reply).strip() if is_json else orjson.dumps(value)
+        answer = bytes(ended.reply).strip() if is_json else self._encoded(value, ended)
         if len(answer) > LAMBDA_LIMIT:
             raise self._too_large(len(answer), ended)
         return answer
 
-    def _value(self, ended: Ended) -> tuple[Any, bool]:
+    def _value(self, ended: Told) -> tuple[Any, bool]:
         """The value that the reply stands for by the rule of `output`, and whether the reply is its JSON."""
         reply = ended.reply
+        if isinstance(ended, Replied) and ended.message is not None:
+            return ended.message["value"], False
         if self._output == "base64":
             from base64 import b64encode  # noqa: PLC0415 - only where it is asked for
 
@@ -139,7 +170,8 @@ class LineCodec:
             return self._text(ended), False
         if not reply.strip(b" \t\r\n"):  # what JSON calls white space
             if self._output == "json":
-                raise ReplyMissing(**facts(ended, self._name))
+                how = "wrote an empty line" if isinstance(ended, Replied) else None
+                raise ReplyMissing(how=how, **facts(ended, self._name))
             return (None if not reply else self._text(ended)), False
         try:
             return loads(reply), True
@@ -148,31 +180,40 @@ class LineCodec:
                 raise self._invalid(unfit, ended) from None
             return self._text(ended), False
 
-    def _text(self, ended: Ended) -> str:
+    def _text(self, ended: Told) -> str:
         try:
             return str(ended.reply, "utf-8")
         except UnicodeDecodeError as error:
             raise self._invalid(Unfit(f"not UTF-8 ({error.reason})", BYTES, offset=error.start), ended) from None
 
-    def _hold_against_limit(self, value: Any, ended: Ended) -> None:
+    def _encoded(self, value: Any, ended: Told) -> bytes:
+        """A value as JSON, which orjson has not for every integer and every depth."""
+        try:
+            return orjson.dumps(value)
+        except TypeError:
+            try:
+                return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+            except RecursionError:
+                raise self._invalid(TOO_DEEP, ended) from None
+
+    def _hold_against_limit(self, value: Any, ended: Told) -> None:
         try:
             size = encoded_size(value, escapes=self._escapes)
         except RecursionError:
-            unfit = Unfit("nested too deep to be encoded again", "make it nest its values less deep")
-            raise self._invalid(unfit, ended) from None
+            raise self._invalid(TOO_DEEP, ended) from None
         if size > LAMBDA_LIMIT:
             raise self._too_large(size, ended)
 
-    def _too_large(self, size: int, ended: Ended) -> OutputTooLarge:
+    def _too_large(self, size: int, ended: Told) -> OutputTooLarge:
         return OutputTooLarge(size=size, limit=LAMBDA_LIMIT, encoded=True, **facts(ended, self._name))
 
-    def _invalid(self, unfit: Unfit, ended: Ended) -> OutputInvalid:
+    def _invalid(self, unfit: Unfit, ended: Told) -> OutputInvalid:
         common = facts(ended, self._name)
         return OutputInvalid(reason=unfit.reason, offset=unfit.offset, cure=unfit.cure, reply=ended.reply, **common)
 
 
-def line(event: object, context: Mapping[str, object]) -> bytes:
-    """The request: one line of JSON with one line feed, at its end.
+def line(event: object, context: Mapping[str, object], *, id: str | None = None) -> bytes:  # noqa: A002 - the member's name
+    """The request: one line of JSON with one line feed, at its end. `id` comes first, where there is one.
 
     An event of bytes is JSON already and goes in as it is, its line feeds made blanks: in valid JSON a raw one can only be white space. An
     event of values may hold what JSON has: dict with text keys, list, text, number, true, false and null. Besides, a tuple is written as a
@@ -181,43 +222,31 @@ def line(event: object, context: Mapping[str, object]) -> bytes:
     Raises:
         EventInvalid: there is no JSON for it.
     """
-    described = dumps("context", context)
-    message = {"event": event, "context": orjson.Fragment(described), "shim": PROTOCOL}
-    if isinstance(event, (bytes, bytearray)):
-        message["event"] = orjson.Fragment(validated(bytes(event)))
-        return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
+    message: dict[str, object] = {"event": event, "context": context, "shim": PROTOCOL}
+    if id is not None:
+        message = {"id": id, **message}
+    is_json = isinstance(event, (bytes, bytearray))
+    if is_json:
+        message["event"] = orjson.Fragment(validated(bytes(event)))  # type: ignore[call-overload] # mypy loses the type in a name
     try:
         encoded = orjson.dumps(message, option=STRICT | orjson.OPT_APPEND_NEWLINE)
     except TypeError:
         from shim.codecs.exact import dumps_exactly  # noqa: PLC0415 - most functions never need it
 
-        message["event"] = orjson.Fragment(dumps_exactly("event", event))
+        if not is_json:
+            message["event"] = orjson.Fragment(dumps_exactly("event", event))
+        message["context"] = orjson.Fragment(dumps_exactly("context", context))
         return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
-    end = len(encoded) - len(described) - len(b',"shim":1}\n')
-    if not surely_finite(event, looks=end // BYTES_PER_LOOK) and encoded.find(b"null", 0, end) >= 0:
+    # Each null is a None of the context's own, or what orjson makes of NaN, or a None or a text further inside, which is worth a look.
+    nulls_of = encoded
+    if is_json or (len(encoded) >= BYTES_PER_LOOK and surely_finite(event, looks=len(encoded) // BYTES_PER_LOOK)):
+        event = None
+        nulls_of = orjson.dumps(context, option=STRICT)
+    if nulls_of.count(b"null") != list(context.values()).count(None):
         from shim.codecs.exact import refuse_what_json_lacks  # noqa: PLC0415 - most functions never need it
 
+        refuse_what_json_lacks("context", context)
         refuse_what_json_lacks("event", event)
-    return encoded
-
-
-def dumps(place: str, value: Mapping[str, object]) -> bytes:
-    """The value as JSON; `place` is its name in errors.
-
-    Raises:
-        EventInvalid: there is no JSON for it.
-    """
-    try:
-        encoded = orjson.dumps(value, option=STRICT)
-    except TypeError:
-        from shim.codecs.exact import dumps_exactly  # noqa: PLC0415 - most functions never need it
-
-        return dumps_exactly(place, value)
-    nulls = encoded.count(b"null")  # the Nones, what orjson makes of NaN, and any text that says so
-    if nulls > list(value.values()).count(None):
-        from shim.codecs.exact import refuse_what_json_lacks  # noqa: PLC0415 - most functions never need it
-
-        refuse_what_json_lacks(place, value)
     return encoded
 
 

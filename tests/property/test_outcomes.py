@@ -72,7 +72,7 @@ def test_the_outcome_is_the_predicted_one(
         stderr_tail_bytes=64,
         linger_ms=0,
     )
-    runner._log = runner._runner._log = log[1]  # noqa: SLF001 - its descriptor is 2, which the test runner holds
+    runner._log = runner._parent.log = log[1]  # noqa: SLF001 - its descriptor is 2, which the test runner holds
     os.ftruncate(log[0], 0)
     os.lseek(log[0], 0, os.SEEK_SET)
     before = descriptors()

@@ -1,0 +1,219 @@
+"""What is done for every child, however it lives: its start, its end, and the outcome that its end is."""
+
+from __future__ import annotations
+
+import os
+
+from shim.children.diagnosis import explain
+from shim.children.process import EMPTYING, Child, has_pidfd
+from shim.children.reaper import late, reap_late
+from shim.errors import ShimError
+from shim.invocation import SHORTEST, Deadline, now
+from shim.logs import Log, StandardError
+from shim.outcome import Exited, NotStarted, Overflowed, Signaled, Stopped
+from shim.request import Line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    from shim.outcome import Facts, Outcome
+    from shim.request import EndOfFile, Framing, Request
+    from shim.settings import Settings
+
+    C = TypeVar("C", bound=Child)
+
+
+class Parent:
+    """Starts children and brings them to their end. Several threads may use it at once.
+
+    Args:
+        settings: what is asked for.
+        folder: where children run, or None for our own current folder.
+        log: takes their standard error.
+        alone: whether every orphan in this system is ours (`sweep.alone_on_lambda`).
+        looks_at_memory: whether an outcome tells the child's peak memory where only a look at the living child does.
+    """
+
+    def __init__(
+        self, settings: Settings, *, folder: str | None, log: Log, alone: bool, looks_at_memory: bool = False
+    ) -> None:
+        self.name = settings.executable
+        self.log = log
+        self.linger = settings.linger_ms / 1000
+        self._folder = folder
+        self._alone = alone
+        self._reply_fd = settings.reply_fd
+        self._tail_bytes = settings.stderr_tail_bytes
+        mixed = settings.reply_fd == 3 or settings.framing == "envelope"
+        self._stream = "stdout+stderr" if mixed else "stderr"
+        self._memory = None
+        if looks_at_memory:
+            from shim.children.memory import Memory  # noqa: PLC0415 - only where it is asked for
+
+            self._memory = Memory
+        self._pidfds = has_pidfd()
+
+    def lines_to(self, request: Request) -> Callable[[bytes | bytearray], None]:
+        """What takes the lines of the log that a child writes for that request."""
+        return self.log.of_child(request_id=request.request_id, stream=self._stream)
+
+    def make(self, kind: type[C], request: Request) -> C:
+        """A child for that request, which is not started yet."""
+        memory = self._memory() if self._memory else None
+        stderr = StandardError(self.lines_to(request), self._tail_bytes)
+        return kind(framing=request.framing, stderr=stderr, log=self.log, memory=memory)
+
+    def start(self, child: Child, request: Request, environment: Mapping[bytes, bytes] | None = None) -> None:
+        """Starts it as the request says, with that environment in place of the request's.
+
+        Raises:
+            ExecutableError: the kernel refuses.
+        """
+        if late:
+            reap_late()
+        try:
+            child.spawn(
+                request.arguments,
+                request.environment if environment is None else environment,
+                folder=self._folder,
+                reply_fd=self._reply_fd,
+                pidfds=self._pidfds,
+            )
+        except OSError as refusal:
+            child.close()
+            raise explain(refusal, request, executable=self.name, folder=self._folder) from None
+
+    def destroy(self, child: Child) -> None:
+        """Kills the child and what it left behind, whatever its state."""
+        child.destroy(alone=self._alone)
+
+    def end(self, child: Child, request: Request, deadline: Deadline, *, grace: float | None = None) -> Outcome:
+        """Stops the child, if it has not gone by itself, and ends it: nothing of it is left. Returns what it did.
+
+        Args:
+            child: one that was started.
+            request: what it was told.
+            deadline: the invocation's.
+            grace: seconds between SIGTERM and SIGKILL in place of the deadline's.
+
+        Raises:
+            ShimError: how it ended can't be known.
+        """
+        framing = child.framing
+        try:
+            stopped = (
+                None if child.gone else child.stop(deadline.grace if grace is None else grace, deadline.give_up_at)
+            )
+            held = stopped is None and self._linger_for(child, deadline)
+            status, usage, swept = child.end(alone=self._alone, give_up_at=deadline.give_up_at)
+        except ChildProcessError as error:
+            child.close()
+            raise _unknown(
+                self.name,
+                "this process ignores SIGCHLD or another part of it waits for any child;"
+                " let it wait for its own children only, and leave SIGCHLD at its default",
+            ) from error
+        duration = now() - child.asked
+        if held or swept:
+            self._note(request, held=held, swept=swept)
+        self.log.settle(self.linger, deadline.give_up_at)
+        facts: Facts = {
+            "reply": framing.reply,
+            "duration": duration,
+            "stderr_tail": child.stderr.tail,
+            "usage": usage,
+            "swept": swept,
+            "spawn": child.spawn_seconds,
+        }
+        outcome = self._ending(framing, status, stopped, facts)
+        if isinstance(outcome, Exited) and outcome.code and not (child.read_something or outcome.reply):
+            return self._ask_the_loader(request, outcome, deadline) or outcome
+        return outcome
+
+    def _ending(self, framing: EndOfFile | Framing, status: int | None, stopped: str | None, facts: Facts) -> Outcome:
+        if framing.overflowed:
+            return Overflowed(size=len(framing.reply), limit=framing.limit, **facts)
+        if stopped is not None:
+            return Stopped(stopped, by_line=isinstance(framing, Line) and not framing.complete, **facts)
+        if status is None:
+            raise _unknown(self.name, "a debugger holds it")
+        if os.WIFSIGNALED(status):
+            return Signaled(signal_name(os.WTERMSIG(status)), core_dumped=os.WCOREDUMP(status), **facts)
+        return Exited(os.WEXITSTATUS(status), **facts)
+
+    def _ask_the_loader(self, request: Request, outcome: Exited, deadline: Deadline) -> NotStarted | None:
+        """A child that read and answered nothing may not have begun at all: then, why not."""
+        from shim.children import loader  # noqa: PLC0415 - only after a failure
+
+        question = loader.question(request, outcome, folder=self._folder)
+        until = now() + loader.PATIENCE if deadline.stop_at is None else min(deadline.stop_at, now() + loader.PATIENCE)
+        if question is None or until - now() < SHORTEST:
+            return None
+        child = Child(
+            framing=question.framing, stderr=StandardError(lambda _: None, loader.MUCH), log=self.log, memory=None
+        )
+        try:
+            self.start(child, question)
+            child.send(question.stdin)
+            while not (child.gone or child.framing.overflowed) and child.attend(until):
+                pass
+            answer = self.end(
+                child, question, Deadline(until, remaining=until - now(), margin=loader.PATIENCE, grace=0)
+            )
+        except ShimError:
+            return None
+        except BaseException:
+            self.destroy(child)
+            raise
+        refusal = loader.refusal(request, outcome, answer, executable=self.name)
+        return None if refusal is None else NotStarted(refusal)
+
+    def _linger_for(self, child: Child, deadline: Deadline) -> bool:
+        """Waits a little where the child has gone and somebody still holds its pipes: output of `exec > >(sed …)` comes after the exit.
+
+        Returns:
+            Whether they are still held.
+        """
+        held = child.pipes_open
+        if not held:
+            return False
+        until = now() + self.linger
+        if deadline.stop_at is not None:
+            until = min(until, deadline.stop_at)
+        while child.pipes_open and child.attend(until):
+            pass
+        turns = EMPTYING  # what is in them is read: then an end of file shows, if they are not held
+        while turns and child.pipes_open and now() < deadline.give_up_at:
+            child.attend(now())
+            turns -= 1
+        return child.pipes_open
+
+    def _note(self, request: Request, *, held: bool, swept: int) -> None:
+        """Says in the log what the child left behind."""
+        if held:
+            self.log.note(
+                f"a process that {self.name} left behind still held its output {self.linger * 1000:.0f} ms (linger_ms)"
+                " after its end; what it wrote from then on was not read",
+                request_id=request.request_id,
+            )
+        if swept:
+            self.log.note(
+                f"{self.name} left {swept} process{'es' if swept > 1 else ''} behind, which were killed",
+                request_id=request.request_id,
+            )
+
+
+def signal_name(number: int) -> str:
+    """The signal's name; those for real-time use have none of their own but SIGRTMIN+n."""
+    import signal  # noqa: PLC0415 - only after a failure
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}"
+
+
+def _unknown(executable: str, why: str) -> ShimError:
+    return ShimError(f"how {executable} ended is not known, since {why}")

@@ -1,0 +1,350 @@
+"""Mode `warm`: a child that is kept, asked one request after the other, and never asked again once a reply of it might be another's.
+
+Between two requests it must be silent, and have read all of the last one. What does not hold to that is poisoned: killed and replaced, with a
+line in the log that says why.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from shim.children.kept import Kept
+from shim.errors import ExecutableError, NotReady, seconds
+from shim.invocation import Deadline, now
+from shim.outcome import Ended, Exited, Misbehaved, NotStarted, Overflowed, Refused, Replied, Signaled, Stopped
+from shim.request import Line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shim.children.parent import Parent
+    from shim.outcome import Outcome
+    from shim.request import Framing, Request
+    from shim.settings import Settings
+
+SHOWN = 60
+"""How many bytes of what a child should not have written are shown."""
+LINE_FEED = 1
+"""So much of a request may be left unread: a reader of JSON may stop at the end of the value."""
+_READY = '{"ok":true}'
+READY_BYTES = 4096
+"""How long the line may be by which a child says that it is ready."""
+
+
+class Place:
+    """A place for one kept child, in which one request is served at a time.
+
+    Args:
+        parent: starts and ends the children.
+        settings: what is asked for.
+        ahead: makes what a child is told at its start, with a framing for what it writes before it is asked.
+    """
+
+    def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request]) -> None:
+        self._parent = parent
+        self._ahead = ahead
+        self._successes = {0, *(code for code, name in settings.exit_codes.items() if name == "ok")}
+        self._says_ready = settings.ready
+        self._ready_within = settings.ready_within_ms / 1000
+        self._grace = settings.grace_ms / 1000
+        self._max_uses = settings.max_uses or float("inf")
+        self._max_age = settings.max_age_ms / 1000 if settings.max_age_ms else float("inf")
+        self._max_rss = settings.max_rss_bytes
+        self.child: Kept | None = None
+        self._started = False
+
+    def run(self, request: Request, deadline: Deadline) -> Outcome:
+        """What the child did with the request. It is sent again, to a new child, only if the one before has provably read none of it."""
+        self._started = False
+        try:
+            child = self.child
+            if child is None or not (child.is_idle() and self._is_young(child)):
+                child = self._fit_child(request, deadline)
+            outcome = self._ask(child, request, deadline)
+            ended_by_itself = child is not self.child and not isinstance(outcome, (Stopped, Overflowed))
+            if not ended_by_itself or child.read_something or request.framing.reply or self._started:
+                return outcome
+            self._note(f"{_ending(outcome)} before it read anything of the request, which a new one gets", request)
+            return self._ask(self._start(request, deadline), request, deadline)
+        except _NoChild as found:
+            return found.outcome
+        except BaseException:
+            self.drop()
+            raise
+
+    def start(self) -> Outcome | None:
+        """Starts a child at init, and waits until it is ready where that is asked for. None where all is well."""
+        try:
+            self._start(self._ahead(), self._no_deadline())
+        except _NoChild as found:
+            return found.outcome
+        except BaseException:
+            self.drop()
+            raise
+        return None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `work` may have something to do."""
+        child = self.child
+        return child is None or self._max_rss is not None or not self._is_young(child)
+
+    def work(self) -> None:
+        """What can wait until the answer is out: retires a child that has served enough, and starts one where there is none.
+
+        At most one is started an invocation, so that a program which dies at once is not started in a loop.
+        """
+        child = self.child
+        try:
+            if child is not None:
+                why = self._is_worn(child)
+                if why is not None:
+                    self._note(f"{why} and is replaced", None, level="INFO")
+                    self.retire()
+            if self.child is None and not self._started:
+                self._spawn(self._ahead())
+        except _NoChild:
+            pass  # the next invocation finds it out, and tells its caller
+        except BaseException:
+            self.drop()
+            raise
+
+    def retire(self) -> None:
+        """The ladder, for a child that is not asked any more: the end of its input, SIGTERM, SIGKILL, with the grace in between."""
+        child = self.child
+        if child is None:
+            return
+        try:
+            child.leave()
+            until = now() + self._grace
+            while not child.gone and child.attend(until):
+                pass
+            self._end(child, self._ahead(), self._no_deadline())
+        except BaseException:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Kills the child at once, whatever its state."""
+        child, self.child = self.child, None
+        if child is not None:
+            self._parent.destroy(child)
+
+    def forget(self) -> None:
+        """In a forked process: the child is another's."""
+        child, self.child = self.child, None
+        if child is not None:
+            child.abandon()
+
+    def _ask(self, child: Kept, request: Request, deadline: Deadline) -> Outcome:
+        framing: Framing = request.framing  # type: ignore[assignment] # the codec makes requests for this mode
+        framing.follow(child.framing)
+        child.framing = framing
+        child.stderr.begin(self._parent.lines_to(request), anew=child.uses > 0)
+        child.asked = child.started if self._started else now()
+        child.ask(request.stdin)
+        while not (framing.complete or child.gone or framing.overflowed) and child.attend(deadline.stop_at):
+            if not child.hears and not self._goes(child, deadline):
+                return self._break_off(child, "closed its reply's descriptor", request, deadline, replied=False)
+        if child.gone or framing.overflowed or not framing.complete:
+            outcome = self._end(child, request, deadline)
+            if not framing.complete or framing.overflowed or isinstance(outcome, Stopped):
+                return outcome
+        elif child.uses == 1 and child.unread >= len(request.stdin):  # a greeting, perhaps
+            how = f"wrote {_shown(framing.reply)} before it had read anything of its request"
+            return self._break_off(child, how, request, deadline)
+        if framing.excess:
+            return self._break_off(child, f"wrote {_shown(framing.excess)} besides its reply", request, deadline)
+        child.stderr.close()
+        tail, duration, message = child.stderr.tail, now() - child.asked, framing.message
+        if message is not None and "error" in message:
+            return Refused(message["error"], framing.reply, duration, tail)
+        return Replied(framing.reply, duration, tail, message)
+
+    def _goes(self, child: Kept, deadline: Deadline) -> bool:
+        """Whether a child that has closed its reply's descriptor had replied, or ends now, as one does that has closed all of them."""
+        if child.framing.complete:
+            return True
+        until = now() + self._parent.linger
+        if deadline.stop_at is not None:
+            until = min(until, deadline.stop_at)
+        while not child.gone and child.attend(until):
+            pass
+        return child.gone
+
+    def _fit_child(self, request: Request, deadline: Deadline) -> Kept:
+        """The child that is there, if a second look finds nothing wrong with it, or a new one.
+
+        Raises:
+            _NoChild: there is none.
+        """
+        child = self.child
+        if child is not None:
+            child.stderr.begin(self._parent.lines_to(request), anew=child.uses > 0)
+            if not child.ready:
+                self._await_ready(child, request, deadline)
+                return child
+            why = self._is_unfit(child, request, deadline)
+            if why is None and self._is_young(child):
+                return child
+            if why is not None:
+                self._note(f"{why}; it gets no more requests", request)
+                self.drop()
+            else:
+                self.retire()
+        return self._start(request, deadline)
+
+    def _is_unfit(self, child: Kept, request: Request, deadline: Deadline) -> str | None:
+        """Why it can't be asked again, or None."""
+        child.attend(now())
+        framing = child.framing
+        if child.gone:
+            return f"{_ending(self._end(child, request, deadline))} while nothing was asked of it"
+        if not child.hears:
+            return "closed its reply's descriptor while nothing was asked of it"
+        if framing.excess or framing.overflowed:
+            return f"wrote {_shown(framing.excess)} while nothing was asked of it"
+        if child.unread > LINE_FEED:
+            return f"left {child.unread} bytes of its last request unread"
+        return None
+
+    def _start(self, request: Request, deadline: Deadline) -> Kept:
+        """A new child, for that request.
+
+        Raises:
+            _NoChild: it was not started, did not become ready, or died before that.
+        """
+        self._started = True
+        child = self._spawn(self._ahead())
+        child.stderr.begin(self._parent.lines_to(request), anew=False)
+        if not child.ready:
+            self._await_ready(child, request, deadline)
+        return child
+
+    def _spawn(self, ahead: Request) -> Kept:
+        child = self.child = self._parent.make(Kept, ahead)
+        if self._says_ready:
+            child.ready = False
+            child.framing = Line(READY_BYTES)
+        try:
+            self._parent.start(child, ahead)
+        except ExecutableError as refusal:
+            self.child = None
+            raise _NoChild(NotStarted(refusal)) from None
+        return child
+
+    def _await_ready(self, child: Kept, request: Request, deadline: Deadline) -> None:
+        """Waits for the line by which it says that it is ready, within its own time and the invocation's.
+
+        Raises:
+            _NoChild: it does not come.
+        """
+        framing: Line = child.framing  # type: ignore[assignment] # see _spawn
+        until = child.started + self._ready_within
+        is_last = deadline.stop_at is not None and deadline.stop_at < until
+        while not (framing.complete or framing.overflowed or child.gone) and child.hears:
+            if not child.attend(deadline.stop_at if is_last else until):
+                break
+        if framing.complete and _is_ready(framing.reply):
+            child.framing = self._ahead().framing  # type: ignore[assignment] # the codec makes requests for this mode
+            child.stderr.insert(child.framing.feed(framing.excess))
+            child.ready = True
+            return
+        late = not (framing.complete or framing.overflowed or child.gone) and child.hears
+        went = child.gone or (not child.hears and self._goes(child, deadline))
+        outcome = self._end(child, request, deadline)
+        if (late and is_last) or not isinstance(outcome, Ended) or (went and isinstance(outcome, (Exited, Signaled))):
+            raise _NoChild(outcome)
+        if late:
+            how = f"had not written its line {_READY} {seconds(self._ready_within)} (SHIM_READY_WITHIN_MS) after its start"
+        elif framing.reply:
+            how = f"wrote {_shown(framing.reply)} before it was asked, and not its line {_READY}"
+        else:
+            how = f"{_ending(outcome)} before it wrote its line {_READY}"
+        raise _NoChild(
+            NotStarted(
+                NotReady(how, executable=self._parent.name, duration=outcome.duration, stderr_tail=outcome.stderr_tail)
+            )
+        )
+
+    def _is_young(self, child: Kept) -> bool:
+        return child.uses < self._max_uses and now() - child.started < self._max_age
+
+    def _is_worn(self, child: Kept) -> str | None:
+        """Why it is to be replaced although nothing is wrong with it, or None."""
+        if child.uses >= self._max_uses:
+            return f"has served {child.uses} requests (max_uses)"
+        if now() - child.started >= self._max_age:
+            return f"is {seconds(now() - child.started)} old (max_age_ms)"
+        if self._max_rss is not None:
+            from shim.children.memory import tree_rss  # noqa: PLC0415 - psutil takes long to load: only where it is asked for
+
+            rss = tree_rss(child.pid)
+            if rss > self._max_rss:
+                return f"takes {rss} bytes of memory with its descendants, more than {self._max_rss} (max_rss_bytes)"
+        return None
+
+    def _no_deadline(self) -> Deadline:
+        return Deadline(None, remaining=float("inf"), margin=self._grace * 2.5, grace=self._grace)
+
+    def _break_off(
+        self, child: Kept, how: str, request: Request, deadline: Deadline, *, replied: bool = True
+    ) -> Outcome:
+        """Ends a child that broke the protocol while it was asked."""
+        self._note(f"{how}; it gets no more requests", request)
+        outcome = self._end(child, request, deadline, grace=0)
+        if isinstance(outcome, Ended):
+            return Misbehaved(how, replied=replied, **outcome.facts())
+        return outcome
+
+    def _end(self, child: Kept, request: Request, deadline: Deadline, *, grace: float | None = None) -> Outcome:
+        """Ends the child, which leaves the place empty; what it did. A success is none, since it ended without a reply."""
+        outcome = self._parent.end(child, request, deadline, grace=grace)
+        self.child = None
+        rest = child.framing.rest()
+        if rest:
+            child.stderr.insert(rest + b"\n")
+        if isinstance(outcome, Exited) and outcome.code in self._successes:
+            how = "ended with success" + (f" (exit code {outcome.code})" if outcome.code else "")
+            return Misbehaved(how, replied=False, **outcome.facts())
+        return outcome
+
+    def _note(self, sentence: str, request: Request | None, *, level: str = "WARN") -> None:
+        request_id = request.request_id if request else None
+        self._parent.log.note(f"{self._parent.name} {sentence}", level=level, request_id=request_id)
+
+
+class _NoChild(Exception):
+    """There is no child to ask; what became of it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__()
+        self.outcome = outcome
+
+
+def _ending(outcome: Outcome) -> str:
+    """How a child ended, as the predicate of a sentence."""
+    match outcome:
+        case Exited():
+            return f"ended with exit code {outcome.code}"
+        case Signaled():
+            return f"was killed by {outcome.signal}"
+        case Misbehaved():
+            return outcome.how
+        case NotStarted():
+            return "was not started"
+        case _:
+            return "was stopped"
+
+
+def _shown(data: bytes | bytearray) -> str:
+    """The beginning of some bytes, as a person reads them."""
+    return f"{bytes(data[:SHOWN])!r}{'…' if len(data) > SHOWN else ''}"
+
+
+def _is_ready(line: bytes | bytearray) -> bool:
+    try:
+        return bool(orjson.loads(line) == {"ok": True})
+    except orjson.JSONDecodeError:
+        return False
