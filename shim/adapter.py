@@ -46,8 +46,11 @@ if TYPE_CHECKING:
         def work(self) -> None:
             """Does what could wait."""
 
+        def dismiss(self) -> None:
+            """Takes down the children that wait; others are started when they are needed."""
+
         def close(self) -> None:
-            """Takes down the children that are kept."""
+            """Takes down the children that wait, for ever."""
 
 
 SUMS_BYTES = 1024 * 1024
@@ -107,7 +110,7 @@ class Shim:
     def _answer(self, invocation: Invocation, read: Callable[[Outcome], T]) -> T:
         if self._closed:
             raise ShimClosed(f"the Shim for {self.settings.executable} is closed; make a new one")
-        deadline = invocation.deadline(margin=self.settings.margin_ms / 1000, grace=self.settings.grace_ms / 1000)
+        deadline = invocation.deadline(margin=self._margin, grace=self._grace)
         self._invocations = next(self._count)
         request = self._codec.encode(invocation, self._invocations)
         try:
@@ -160,6 +163,7 @@ class Shim:
         open_standard_descriptors()
         root = os.path.abspath(task_root())
         self.settings = settings
+        self._margin, self._grace = settings.margin_ms / 1000, settings.grace_ms / 1000
         folder = _folder(settings, root)
         environment = child_environment(os.environb, task_root=root, env=settings.env, deny=settings.env_deny)
         search = os.fsdecode(environment[b"PATH"])
@@ -194,6 +198,10 @@ class Shim:
         self._invocations = 0
         self._closed = False
         self._start()
+        if settings.mode != "oneshot" or settings.spare:
+            from shim.snapshot import keep_out  # noqa: PLC0415 - only where children outlive an invocation
+
+            keep_out(self._runner.dismiss, self._start)
 
     def _start(self) -> None:
         """Starts what is started before the first invocation.
@@ -256,7 +264,7 @@ def _runner(settings: Settings, parent: Parent, ahead: Callable[[], Request]) ->
         return Pool(parent, settings, ahead)
     from shim.children.oneshot import OneShot  # noqa: PLC0415 - see above
 
-    return OneShot(parent, fresh_tmp=settings.tmp == "fresh")
+    return OneShot(parent, settings, ahead)
 
 
 def _metrics(settings: Settings) -> Metrics | None:

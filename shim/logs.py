@@ -44,12 +44,14 @@ class Log:
         records: makes records, where the log has Lambda's JSON format; else lines stay as they are.
     """
 
-    __slots__ = ("_descriptor", "_dropped", "_midline", "_pending", "_poll", "_records", "chunk")
+    __slots__ = ("_descriptor", "_dropped", "_midline", "_pending", "_poll", "_records", "chunk", "descriptor")
 
     def __init__(self, descriptor: int = 2, records: Records | None = None) -> None:
         self._descriptor = _own(descriptor) if os.isatty(descriptor) else descriptor
         self._records = records
         self.chunk = RECORDS_CHUNK if records else CHUNK
+        self.descriptor: int | None = None
+        """What to poll for POLLOUT before `push`; None where nothing waits to be written."""
         self._pending = bytearray()
         self._midline = False
         self._dropped = 0
@@ -57,9 +59,9 @@ class Log:
         self._poll.register(self._descriptor, select.POLLOUT)
 
     @property
-    def descriptor(self) -> int | None:
-        """What to poll for POLLOUT before `push`; None where nothing waits to be written."""
-        return self._descriptor if self._pending or self._dropped else None
+    def tags_lines(self) -> bool:
+        """Whether a line bears its invocation's id."""
+        return self._records is not None
 
     def of_child(self, *, request_id: str | None, stream: str) -> Callable[[bytes | bytearray], None]:
         """What takes the lines that a child writes there in that invocation."""
@@ -104,22 +106,28 @@ class Log:
     def push(self) -> None:
         """Writes as much as the log takes without blocking."""
         with _turn:
-            while (self._pending or self._dropped) and self._poll.poll(0):
-                if not self._pending:
-                    self._begin_a_line()
-                length = len(self._pending)
-                if length > PIPE_BUF:  # whole lines where possible, so that those of several children do not mix
-                    length = self._pending.rfind(b"\n", 0, PIPE_BUF) + 1 or PIPE_BUF
-                try:
-                    # Written and taken out within one call, C all through: an interrupt between the two would have lines stand there twice.
-                    written = map(os.write, (self._descriptor,), (self._pending[:length],))
-                    list(map(self._pending.__delitem__, map(slice, written)))
-                except BlockingIOError:
-                    return
-                except OSError:  # nobody reads it any more, or its disk is full: there is no one to tell
-                    self._dropped = 0
-                    self._midline = False
-                    self._pending.clear()
+            self.descriptor = self._descriptor
+            self._write()
+            if not (self._pending or self._dropped):
+                self.descriptor = None
+
+    def _write(self) -> None:
+        while (self._pending or self._dropped) and self._poll.poll(0):
+            if not self._pending:
+                self._begin_a_line()
+            length = len(self._pending)
+            if length > PIPE_BUF:  # whole lines where possible, so that those of several children do not mix
+                length = self._pending.rfind(b"\n", 0, PIPE_BUF) + 1 or PIPE_BUF
+            try:
+                # Written and taken out within one call, C all through: an interrupt between the two would have lines stand there twice.
+                written = map(os.write, (self._descriptor,), (self._pending[:length],))
+                list(map(self._pending.__delitem__, map(slice, written)))
+            except BlockingIOError:
+                return
+            except OSError:  # nobody reads it any more, or its disk is full: there is no one to tell
+                self._dropped = 0
+                self._midline = False
+                self._pending.clear()
 
     def _begin_a_line(self) -> None:
         """Ends a line whose own end was dropped, and says how much was. No level keeps that back."""
@@ -179,9 +187,11 @@ def function_log() -> Log:
 class StandardError:
     """One child's standard error: whole lines go to `add` as they come, the last partial one at the end, and the tail is kept."""
 
-    __slots__ = ("_add", "_midline", "_rest", "_tail", "_tail_bytes")
+    __slots__ = ("_add", "_midline", "_rest", "_tail", "_tail_bytes", "silent")
 
     def __init__(self, add: Callable[[bytes | bytearray], None], tail_bytes: int) -> None:
+        self.silent = True
+        """Whether nothing came since the tail began."""
         self._add = add
         self._rest = bytearray()
         self._midline = False
@@ -192,6 +202,7 @@ class StandardError:
         """A kept child is asked: its lines go to `add` from now on. Anew, the tail begins as well: the caller of before is another one's."""
         self._add = add
         if anew:
+            self.silent = True
             self._tail.clear()
 
     def insert(self, lines: bytes) -> None:
@@ -200,6 +211,7 @@ class StandardError:
         self._add(lines)
 
     def _keep(self, data: bytes) -> None:
+        self.silent = False
         if self._tail_bytes:
             self._tail += data[-self._tail_bytes :]
             del self._tail[: -self._tail_bytes]
@@ -236,6 +248,8 @@ class StandardError:
     @property
     def tail(self) -> str:
         """The last `tail_bytes` bytes, from a whole character on; what is not UTF-8 becomes U+FFFD."""
+        if self.silent:
+            return ""
         start = 0
         if len(self._tail) == self._tail_bytes:  # it may begin inside a character, whose other bytes are 10xxxxxx
             while start < 3 and self._tail[start : start + 1] and self._tail[start] & 0xC0 == 0x80:

@@ -20,23 +20,20 @@ class EndOfFile:
     At most `limit` bytes are kept, and one more is taken to know that there were too many.
     """
 
-    __slots__ = ("_buffer", "limit")
+    __slots__ = ("_buffer", "limit", "room")
     complete = False
     """Nothing but the end of the child completes it."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._buffer: bytes | bytearray = b""
-
-    @property
-    def room(self) -> int:
+        self.room = limit + 1
         """How many bytes may still be fed: one more than may be kept."""
-        return self.limit + 1 - len(self._buffer)
+        self._buffer: bytes | bytearray = b""
 
     @property
     def overflowed(self) -> bool:
         """Whether the child wrote more than `limit` bytes."""
-        return len(self._buffer) > self.limit
+        return self.room <= 0
 
     def feed(self, data: bytes) -> bytes:
         """Takes the next bytes. A reply that came in one piece is kept as it is; others share one growing buffer.
@@ -44,6 +41,7 @@ class EndOfFile:
         Returns:
             The lines among them that belong into the log: none.
         """
+        self.room -= len(data)
         if not self._buffer:
             self._buffer = data
         elif isinstance(self._buffer, bytearray):
@@ -70,29 +68,27 @@ class Line:
         asked: False for a child that was not asked yet, and whose every byte is excess.
     """
 
-    __slots__ = ("_buffer", "complete", "excess", "limit", "reply")
+    complete = False
+    """Whether the reply is there."""
+    reply: bytes | bytearray = b""
+    """The line without its line feed, or what there is of it."""
+    excess: bytes = b""
+    """What came after the reply."""
     message: dict[str, Any] | None = None
     """No line has more than its bytes."""
+    _buffer: bytearray | None = None
 
     def __init__(self, limit: int, *, asked: bool = True) -> None:
         self.limit = limit
-        self.complete = not asked
-        """Whether the reply is there."""
-        self.reply: bytes | bytearray = b""
-        """The line without its line feed, or what there is of it."""
-        self.excess: bytes = b""
-        """What came after the reply."""
-        self._buffer: bytearray | None = None
-
-    @property
-    def room(self) -> int:
-        """How many bytes may still be fed: the line, its line feed, and one more."""
-        return self.limit + 2 - len(self.reply)
+        self.room = limit + 1
+        """How many bytes may still be fed: the line, and its line feed or one too many."""
+        if not asked:
+            self.complete = True
 
     @property
     def overflowed(self) -> bool:
         """Whether the line has more than `limit` bytes."""
-        return len(self.reply) > self.limit
+        return self.room <= 0
 
     def follow(self, last: Framing) -> None:
         """Takes over from the framing of the request before: a child that left bytes of it is not asked again."""
@@ -108,6 +104,7 @@ class Line:
             return b""
         end = data.find(b"\n")
         line = data if end < 0 else data[:end]
+        self.room -= len(line)
         if self._buffer is not None:
             self._buffer += line
         elif end < 0:
@@ -116,7 +113,8 @@ class Line:
             self.reply = line
         if end >= 0:
             self.complete = True
-            self.excess = data[end + 1 :]
+            if end + 1 < len(data):
+                self.excess = data[end + 1 :]
         return b""
 
     def rest(self) -> bytes:
@@ -136,31 +134,30 @@ class Envelope:
         parse: makes a value of JSON, or raises ValueError.
     """
 
-    __slots__ = ("_buffer", "_parse", "complete", "excess", "id", "limit", "message", "reply")
+    complete = False
+    """Whether the reply is there."""
+    reply: bytes | bytearray = b""
+    """The line of the reply."""
+    message: dict[str, Any] | None = None
+    """What the line holds, `value` or `error`; None where it is meant to be the reply and can't be parsed."""
+    excess: bytes = b""
+    """The first line that is a reply to nobody, or to somebody else, or the second to this request."""
 
     def __init__(self, limit: int, *, id: str | None, parse: Callable[[bytes], Any]) -> None:  # noqa: A002 - the member's name
         self.limit = limit
         self.id = id
-        self.complete = False
-        """Whether the reply is there."""
-        self.reply: bytes | bytearray = b""
-        """The line of the reply."""
-        self.message: dict[str, Any] | None = None
-        """What the line holds, `value` or `error`; None where it is meant to be the reply and can't be parsed."""
-        self.excess: bytes = b""
-        """The first line that is a reply to nobody, or to somebody else, or the second to this request."""
         self._parse = parse
         self._buffer = bytearray()
 
     @property
     def room(self) -> int:
-        """How many bytes may still be fed: a line, its line feed, and one more."""
-        return self.limit + 2 - len(self._buffer)
+        """How many bytes may still be fed: what a line lacks, and its line feed or one too many."""
+        return self.limit + 1 - len(self._buffer)
 
     @property
     def overflowed(self) -> bool:
         """Whether a line has more than `limit` bytes."""
-        return max(len(self._buffer), len(self.reply)) > self.limit
+        return len(self._buffer) > self.limit
 
     def follow(self, last: Framing) -> None:
         """Takes over the beginning of a line from the framing of the request before."""

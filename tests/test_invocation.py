@@ -121,7 +121,7 @@ def test_a_context_object_of_another_kind_gives_what_it_has() -> None:
 )
 def test_there_is_always_time_to_kill_and_to_report(remaining: float, margin: float, grace: float) -> None:
     """stop, grace, kill, give up, report: in this order, before Lambda's own deadline; and never more than a quarter is kept back."""
-    deadline = Deadline(remaining, remaining=remaining, margin=margin, grace=grace)
+    deadline = Deadline(0, remaining=remaining, margin=margin, grace=grace)
 
     assert deadline.stop_at is not None
     assert deadline.stop_at + deadline.grace <= deadline.give_up_at <= remaining
@@ -130,6 +130,6 @@ def test_there_is_always_time_to_kill_and_to_report(remaining: float, margin: fl
 
 
 def test_the_usual_deadline_is_as_documented() -> None:
-    deadline = Deadline(100.0, remaining=10.0, margin=0.5, grace=0.2)
+    deadline = Deadline(90.0, remaining=10.0, margin=0.5, grace=0.2)
 
     assert (deadline.stop_at, deadline.grace, deadline.give_up_at) == (99.5, 0.2, 99.9)

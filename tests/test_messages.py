@@ -159,6 +159,21 @@ def test_what_is_wrong_before_a_program_runs_gives_that_message() -> None:
     assert rows["ShimClosed"][0] == raised(lambda: closed({})).replace("cat", "bin/program")
 
 
+KEPT = {
+    "NotReady": ("sleep 600", {"ready": True, "ready_within_ms": 1000}),
+    "ReplyUnexpected": ('read -r line; printf \'{"a": 1}\\n{"b": 2}\\n\'; read -r line', {}),
+}
+
+
+@pytest.mark.parametrize("what", KEPT)
+def test_a_kept_script_that_does_so_gives_that_message(what: str, package: Path) -> None:
+    script, settings = KEPT[what]
+    write(package / "bin" / "program", b"#!/bin/sh\n" + script.encode())
+    said = run(package, mode="warm", **settings)
+
+    assert matches(table("Errors")[what][0], said), said
+
+
 def test_each_message_of_the_tables_is_brought_about_here() -> None:
     here = Path(__file__).read_text()
 

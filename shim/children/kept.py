@@ -35,27 +35,22 @@ class Kept(Child):
         """
         super().spawn(arguments, environment, **how)
         os.set_blocking(self._stdin, False)
-        # A pipe of one page polls as writable only when it is empty: one look at the pipes tells as well whether the last request was read.
+        # A pipe of one page polls as writable only when it is empty: one look tells as well whether the last request was read. That its child
+        # has died shows at the reply, which nobody else holds as a rule; if somebody does, the request tells.
         enlarge(self._stdin, select.PIPE_BUF)
         self._idle = select.poll()
         self._idle.register(self._stdin, select.POLLOUT)
-        for descriptor in (self._reply, self._stderr, *self._pidfds):
-            self._idle.register(descriptor, select.POLLIN)
-        self._silence = [(self._stdin, select.POLLOUT)] if self._pidfds else None
+        self._idle.register(self._reply, select.POLLIN)
+        self._silence = [(self._stdin, select.POLLOUT)]
 
     def is_idle(self) -> bool:
-        """Whether it surely lives, is silent and has read its last request. If not, `attend` and `unread` tell more."""
-        return self.ready and not self._roomy and self._idle.poll(0) == self._silence
+        """Whether it is silent and has read its last request, and lives, as far as its pipes tell. If not, `attend` and `unread` tell more."""
+        return self._idle.poll(0) == self._silence and self.ready and not self._roomy
 
     @property
     def unread(self) -> int:
         """How many bytes of its requests it has not read."""
         return self._left(self._unread) + len(self._unsent)
-
-    def ask(self, request: bytes) -> None:
-        """Sends it the next request."""
-        self.uses += 1
-        self.send(request)
 
     def leave(self) -> None:
         """Closes its standard input, which tells a program that reads lines to end."""
@@ -67,6 +62,3 @@ class Kept(Child):
             enlarge(self._stdin, PIPE_SIZE)
         if size > PIPE_SIZE:
             super()._make_room(size)
-
-    def _has_sent(self) -> None:
-        """Its standard input stays open."""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-from shim.children.diagnosis import no_tmp
 from shim.children.process import Child
 from shim.errors import ExecutableError, ShimError
 from shim.invocation import SHORTEST, Deadline, now
@@ -12,11 +9,12 @@ from shim.outcome import NotStarted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     from shim.children.parent import Parent
     from shim.outcome import Outcome
     from shim.request import Request
+    from shim.settings import Settings
 
 
 class OneShot:
@@ -24,63 +22,78 @@ class OneShot:
 
     Args:
         parent: starts and ends the children.
-        fresh_tmp: whether each child gets a TMPDIR of its own.
+        settings: what is asked for.
+        ahead: makes what a child is told that is started before its request.
     """
 
-    def __init__(self, parent: Parent, *, fresh_tmp: bool) -> None:
+    def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request]) -> None:
         self._parent = parent
-        self._fresh_tmp = fresh_tmp
+        self._spares = None
+        self.has_work = settings.spare > 0
+        """Whether `work` may have something to do."""
+        if settings.spare:
+            from shim.children.spare import Spares  # noqa: PLC0415 - only where it is asked for
 
-    has_work = False
+            self._spares = Spares(parent, settings, start=self._start, ahead=ahead)
 
-    def start(self) -> Outcome | None:
-        """There is nothing to start before an invocation."""
-        return None
+    def start(self) -> None:
+        """Starts the first spares, at init or after a snapshot."""
+        self.work()
 
     def work(self) -> None:
-        """There is nothing that can wait."""
+        """What can wait until the answer is out: starts the next spares."""
+        if self._spares is not None:
+            self._spares.fill()
+
+    def dismiss(self) -> None:
+        """Takes the spares down."""
+        if self._spares is not None:
+            self._spares.dismiss()
 
     def close(self) -> None:
-        """No child outlives its invocation."""
+        """Takes the spares down, for ever."""
+        if self._spares is not None:
+            self._spares.close()
 
     def run(self, request: Request, deadline: Deadline) -> Outcome:
         """What the child did with the request. Nothing of it is left afterwards."""
         if deadline.lambda_at is not None and deadline.lambda_at - now() < SHORTEST:
             return NotStarted(None)
-        if self._fresh_tmp:
-            return self._run_with_fresh_tmp(request, deadline)
-        return self._run(request, request.environment, deadline)
-
-    def _run_with_fresh_tmp(self, request: Request, deadline: Deadline) -> Outcome:
-        from shim.children import temporary  # noqa: PLC0415 - only where it is asked for
-
+        child: Child | None = None
         try:
-            folder = temporary.make()
-        except OSError as refusal:
-            return NotStarted(no_tmp(refusal, executable=self._parent.name))
-        try:
-            environment = {**request.environment, b"TMPDIR": os.fsencode(folder)}
-            return self._run(request, environment, deadline)
-        finally:
-            temporary.remove(folder, until=deadline.give_up_at)
-            if os.path.lexists(folder):
-                self._parent.log.note(
-                    f"{folder}, the temporary files of an invocation, could not be removed in time",
-                    request_id=request.request_id,
-                )
-
-    def _run(self, request: Request, environment: Mapping[bytes, bytes], deadline: Deadline) -> Outcome:
-        child = self._parent.make(Child, request)
-        try:
-            self._parent.start(child, request, environment)
+            child = self._spares.take(request) if self._spares is not None else None
+            if child is None:
+                child = self._parent.make(Child, request)
+                self._parent.start(child, request)
+            else:
+                child.serve(request.framing, self._parent.lines_to(request))
             child.send(request.stdin)
             while not (child.gone or request.framing.overflowed) and child.attend(deadline.stop_at):
                 pass
             return self._parent.end(child, request, deadline)
         except ExecutableError as refusal:
             return NotStarted(refusal)
+        except ChildProcessError as error:
+            raise self._parent.lost(child, request, deadline) from error
         except ShimError:  # how it ended can't be known, and there is nothing left to do
+            raise
+        except BaseException:
+            if child is not None:
+                self._parent.destroy(child)
+            raise
+
+    def _start(self, ahead: Request) -> Child:
+        """A child that waits for its request.
+
+        Raises:
+            ExecutableError: the kernel refuses.
+        """
+        child = self._parent.make(Child, ahead)
+        try:
+            self._parent.start(child, ahead)
+        except ExecutableError:
             raise
         except BaseException:
             self._parent.destroy(child)
             raise
+        return child

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from shim.children.diagnosis import explain
+from shim.children.diagnosis import explain, no_tmp
 from shim.children.process import EMPTYING, Child, has_pidfd
 from shim.children.reaper import late, reap_late
 from shim.errors import ShimError
@@ -15,7 +15,7 @@ from shim.request import Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import TypeVar
 
     from shim.outcome import Facts, Outcome
@@ -47,12 +47,15 @@ class Parent:
         self._reply_fd = settings.reply_fd
         self._tail_bytes = settings.stderr_tail_bytes
         mixed = settings.reply_fd == 3 or settings.framing == "envelope"
+        self.tags_lines = log.tags_lines
+        """Whether a line in the log bears its invocation's id."""
         self._stream = "stdout+stderr" if mixed else "stderr"
         self._memory = None
         if looks_at_memory:
             from shim.children.memory import Memory  # noqa: PLC0415 - only where it is asked for
 
             self._memory = Memory
+        self._fresh_tmp = settings.tmp == "fresh"
         self._pidfds = has_pidfd()
 
     def lines_to(self, request: Request) -> Callable[[bytes | bytearray], None]:
@@ -65,29 +68,51 @@ class Parent:
         stderr = StandardError(self.lines_to(request), self._tail_bytes)
         return kind(framing=request.framing, stderr=stderr, log=self.log, memory=memory)
 
-    def start(self, child: Child, request: Request, environment: Mapping[bytes, bytes] | None = None) -> None:
-        """Starts it as the request says, with that environment in place of the request's.
+    def start(self, child: Child, request: Request) -> None:
+        """Starts it as the request says.
 
         Raises:
-            ExecutableError: the kernel refuses.
+            ExecutableError: the kernel refuses, or there is no place for its temporary files.
         """
         if late:
             reap_late()
+        environment = request.environment
+        if self._fresh_tmp:
+            from shim.children import temporary  # noqa: PLC0415 - only where it is asked for
+
+            try:
+                child.tmp = temporary.make()
+            except OSError as refusal:
+                raise no_tmp(refusal, executable=self.name) from None
+            environment = {**environment, b"TMPDIR": os.fsencode(child.tmp)}
         try:
             child.spawn(
-                request.arguments,
-                request.environment if environment is None else environment,
-                folder=self._folder,
-                reply_fd=self._reply_fd,
-                pidfds=self._pidfds,
+                request.arguments, environment, folder=self._folder, reply_fd=self._reply_fd, pidfds=self._pidfds
             )
         except OSError as refusal:
             child.close()
+            self._remove_tmp(child, request, until=now() + 1)
             raise explain(refusal, request, executable=self.name, folder=self._folder) from None
 
     def destroy(self, child: Child) -> None:
         """Kills the child and what it left behind, whatever its state."""
-        child.destroy(alone=self._alone)
+        try:
+            child.destroy(alone=self._alone)
+        finally:
+            self._remove_tmp(child, None, until=now() + 1)
+
+    def _remove_tmp(self, child: Child, request: Request | None, *, until: float) -> None:
+        folder, child.tmp = child.tmp, None
+        if folder is None:
+            return
+        from shim.children import temporary  # noqa: PLC0415 - only where it is asked for
+
+        temporary.remove(folder, until=until)
+        if os.path.lexists(folder):
+            self.log.note(
+                f"{folder}, the temporary files of an invocation, could not be removed in time",
+                request_id=request.request_id if request else None,
+            )
 
     def end(self, child: Child, request: Request, deadline: Deadline, *, grace: float | None = None) -> Outcome:
         """Stops the child, if it has not gone by itself, and ends it: nothing of it is left. Returns what it did.
@@ -108,13 +133,9 @@ class Parent:
             )
             held = stopped is None and self._linger_for(child, deadline)
             status, usage, swept = child.end(alone=self._alone, give_up_at=deadline.give_up_at)
+            self._remove_tmp(child, request, until=deadline.give_up_at)
         except ChildProcessError as error:
-            child.close()
-            raise _unknown(
-                self.name,
-                "this process ignores SIGCHLD or another part of it waits for any child;"
-                " let it wait for its own children only, and leave SIGCHLD at its default",
-            ) from error
+            raise self.lost(child, request, deadline) from error
         duration = now() - child.asked
         if held or swept:
             self._note(request, held=held, swept=swept)
@@ -131,6 +152,17 @@ class Parent:
         if isinstance(outcome, Exited) and outcome.code and not (child.read_something or outcome.reply):
             return self._ask_the_loader(request, outcome, deadline) or outcome
         return outcome
+
+    def lost(self, child: Child | None, request: Request, deadline: Deadline) -> ShimError:
+        """The error for a child that somebody else has reaped."""
+        if child is not None:
+            child.close()
+            self._remove_tmp(child, request, until=deadline.give_up_at)
+        return _unknown(
+            self.name,
+            "this process ignores SIGCHLD or another part of it waits for any child;"
+            " let it wait for its own children only, and leave SIGCHLD at its default",
+        )
 
     def _ending(self, framing: EndOfFile | Framing, status: int | None, stopped: str | None, facts: Facts) -> Outcome:
         if framing.overflowed:
@@ -160,7 +192,7 @@ class Parent:
             while not (child.gone or child.framing.overflowed) and child.attend(until):
                 pass
             answer = self.end(
-                child, question, Deadline(until, remaining=until - now(), margin=loader.PATIENCE, grace=0)
+                child, question, Deadline(now(), remaining=until - now(), margin=loader.PATIENCE, grace=0)
             )
         except ShimError:
             return None

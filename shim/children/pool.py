@@ -41,6 +41,9 @@ class Pool:
         self._open()
         lifetime.watch(self)
 
+    has_work = False
+    """Whether `work` may have something to do, in the place that was left last."""
+
     def _open(self) -> None:
         self._free = list(self._places)
         self._turns: SimpleQueue[None] = SimpleQueue()
@@ -55,11 +58,11 @@ class Pool:
         """What the child did with the request, in a place that is free within the deadline."""
         if deadline.remaining < SHORTEST:
             return NotStarted(None)
-        if not self._has_turn(deadline):
-            busy = DeadlineExceeded(
-                executable=self._name, signal=None, duration=None, stderr_tail="", busy=len(self._places)
-            )
-            return NotStarted(busy)
+        try:
+            self._turns.get_nowait()
+        except Empty:
+            if not self._has_turn(deadline):
+                return NotStarted(self._busy())
         place = self._free.pop()
         try:
             return place.run(request, deadline)
@@ -69,18 +72,15 @@ class Pool:
     def _has_turn(self, deadline: Deadline) -> bool:
         """Waits for a free place, within the deadline."""
         try:
-            self._turns.get_nowait()
+            self._turns.get(timeout=None if deadline.stop_at is None else max(0, deadline.stop_at - now()))
         except Empty:
-            try:
-                self._turns.get(timeout=None if deadline.stop_at is None else max(0, deadline.stop_at - now()))
-            except Empty:
-                return False
+            return False
         return True
 
-    @property
-    def has_work(self) -> bool:
-        """Whether `work` may have something to do."""
-        return bool(self._free) and self._free[-1].has_work
+    def _busy(self) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            executable=self._name, signal=None, duration=None, stderr_tail="", busy=len(self._places)
+        )
 
     def work(self) -> None:
         """What can wait until the answer is out, in the place that was left last."""
@@ -107,6 +107,7 @@ class Pool:
             if self._closed:
                 place.retire()
         finally:
+            self.has_work = place.has_work
             self._free.append(place)
             self._turns.put(None)
 
@@ -127,6 +128,10 @@ class Pool:
         """This process ends: takes all children down, whatever they do."""
         self._closed = True
         _take_down(self._places)
+
+    def __del__(self) -> None:
+        """Nobody can ask its children any more."""
+        self.end()
 
     def was_forked(self) -> None:
         """In a forked process: all children are the other's. This one starts its own."""

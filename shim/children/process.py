@@ -15,12 +15,12 @@ from itertools import count, starmap
 from shim.children import sweep
 from shim.children.descriptors import CLOSES_THE_REST, lift, seal_descriptors
 from shim.children.reaper import LONGEST_TICK, TICK, own_peak, reap
-from shim.invocation import now
+from shim.invocation import FOREVER, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from shim.children.memory import Memory
     from shim.logs import Log, StandardError
@@ -62,6 +62,8 @@ class Child:
     """
 
     gone = False
+    tmp: str | None = None
+    """The folder for its temporary files, where it has one of its own."""
     kept = False
     """Whether its standard input stays open after a request."""
     read_something = True
@@ -169,6 +171,13 @@ class Child:
         """Whether somebody still holds the other end of the reply or of standard error."""
         return self._reply in self._open or self._stderr in self._open
 
+    def serve(self, framing: EndOfFile | Framing, add: Callable[[bytes | bytearray], None]) -> None:
+        """A child that was started ahead gets its invocation: what it wrote and writes is that one's."""
+        self.framing = framing
+        self.stderr.begin(add, anew=False)
+        self.asked = now()
+        self.spawn_seconds = 0.0
+
     def send(self, request: bytes) -> None:
         """Begins to write the request; `attend` goes on with what the pipe does not take at once."""
         # An empty pipe takes PIPE_BUF at once without blocking, however few pages it was given.
@@ -180,7 +189,8 @@ class Child:
         except BlockingIOError:  # only a kept child's pipe may hold something already
             written = 0
         if written == len(request):
-            self._has_sent()
+            if not self.kept:
+                self._shut([self._stdin])  # the end of its input follows
         else:
             self._unsent = memoryview(request)[written:]
             self._poll.register(self._stdin, select.POLLOUT)
@@ -194,16 +204,13 @@ class Child:
             enlarge(self._stdin, LARGE_PIPE_SIZE)
             self._expect_much()
 
-    def _has_sent(self) -> None:
-        """All of the request is in the pipe: the end of its standard input follows."""
-        self._shut([self._stdin])
-
     def attend(self, until: float | None) -> bool:
         """One turn of the poll: whatever can be read or written is, once. Waits until that instant at most; False when it has passed."""
-        remaining = None if until is None else until - now()
-        in_time = remaining is None or remaining > 0
-        self._watch_log()
-        for descriptor, event in self._poll.poll(self._timeout(remaining)):
+        remaining = FOREVER if until is None else until - now()
+        if self.log.descriptor != self._watched:
+            self._watch_log()
+        wait = remaining if self._pidfds or self.gone else self._until_tick(remaining)
+        for descriptor, event in self._poll.poll(None if wait == FOREVER else wait * 1000 if wait > 0 else 0):
             if descriptor == self._reply:
                 self._read_reply(event)
             elif descriptor == self._stderr:
@@ -219,7 +226,7 @@ class Child:
             flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
             if os.waitid(os.P_PID, self.pid, flags) is not None:
                 self._has_gone()
-        return in_time
+        return remaining > 0
 
     def stop(self, grace: float, give_up_at: float) -> str:
         """The ladder: SIGTERM to the group, `grace` seconds, SIGKILL. Returns the last signal sent."""
@@ -299,22 +306,20 @@ class Child:
         mark = b"%s=%s" % (sweep.MARK, self.mark)
         return sweep.sweep(self.pid, mark, alone=alone, lived=now() - self.started, until=until)
 
-    def _timeout(self, remaining: float | None) -> float | None:
-        """Milliseconds for poll."""
-        if not (self._pidfds or self.gone):
-            remaining = self._tick if remaining is None else min(remaining, self._tick)
-            self._tick = min(self._tick * 2, LONGEST_TICK)
-        return None if remaining is None else max(0, remaining * 1000)
+    def _until_tick(self, remaining: float) -> float:
+        """Seconds to wait where the child's end can't be polled for: it is asked for at ticks, which grow longer."""
+        tick = self._tick
+        self._tick = min(tick * 2, LONGEST_TICK)
+        return min(remaining, tick)
 
     def _watch_log(self) -> None:
         """The log is in the poll while something waits for it."""
         waiting = self.log.descriptor
-        if waiting != self._watched:
-            if waiting is not None:
-                self._poll.register(waiting, select.POLLOUT)
-            elif self._watched is not None:
-                self._poll.unregister(self._watched)
-            self._watched = waiting
+        if waiting is not None:
+            self._poll.register(waiting, select.POLLOUT)
+        elif self._watched is not None:
+            self._poll.unregister(self._watched)
+        self._watched = waiting
 
     def _has_gone(self) -> None:
         self.gone = True
@@ -325,12 +330,14 @@ class Child:
     def _read_reply(self, event: int) -> None:
         if self._memory is not None and not self._memory.seen:
             self._memory.look(self.pid)
-        data = os.read(self._reply, min(self._chunk, self.framing.room)) if event & select.POLLIN else b""
+        framing = self.framing
+        room = framing.room
+        data = os.read(self._reply, min(room, self._chunk)) if event & select.POLLIN else b""
         if data:
-            log = self.framing.feed(data)
+            log = framing.feed(data)
             if log:
                 self.stderr.insert(log)
-        if not data or self.framing.overflowed:
+        if not data or framing.room <= 0:
             self._close(self._reply)
         elif len(data) == PIPE_SIZE == self._chunk:
             self._expect_much()
@@ -358,7 +365,8 @@ class Child:
             return
         if not self._unsent:
             self._poll.unregister(self._stdin)
-            self._has_sent()
+            if not self.kept:
+                self._shut([self._stdin])
 
     def _close(self, descriptor: int) -> None:
         if descriptor in self._open:

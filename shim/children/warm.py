@@ -10,7 +10,7 @@ import orjson
 
 from shim.children.kept import Kept
 from shim.errors import ExecutableError, NotReady, seconds
-from shim.invocation import Deadline, now
+from shim.invocation import FOREVER, Deadline, now
 from shim.outcome import Ended, Exited, Misbehaved, NotStarted, Overflowed, Refused, Replied, Signaled, Stopped
 from shim.request import Line
 
@@ -48,9 +48,10 @@ class Place:
         self._says_ready = settings.ready
         self._ready_within = settings.ready_within_ms / 1000
         self._grace = settings.grace_ms / 1000
-        self._max_uses = settings.max_uses or float("inf")
-        self._max_age = settings.max_age_ms / 1000 if settings.max_age_ms else float("inf")
+        self._max_uses = settings.max_uses or FOREVER
+        self._max_age = settings.max_age_ms / 1000 if settings.max_age_ms else FOREVER
         self._max_rss = settings.max_rss_bytes
+        self._wears = settings.max_uses is not None or settings.max_age_ms is not None or self._max_rss is not None
         self.child: Kept | None = None
         self._started = False
 
@@ -59,7 +60,7 @@ class Place:
         self._started = False
         try:
             child = self.child
-            if child is None or not (child.is_idle() and self._is_young(child)):
+            if child is None or not child.is_idle() or (self._wears and not self._is_young(child)):
                 child = self._fit_child(request, deadline)
             outcome = self._ask(child, request, deadline)
             ended_by_itself = child is not self.child and not isinstance(outcome, (Stopped, Overflowed))
@@ -69,6 +70,9 @@ class Place:
             return self._ask(self._start(request, deadline), request, deadline)
         except _NoChild as found:
             return found.outcome
+        except ChildProcessError as error:
+            lost, self.child = self.child, None
+            raise self._parent.lost(lost, request, deadline) from error
         except BaseException:
             self.drop()
             raise
@@ -87,8 +91,7 @@ class Place:
     @property
     def has_work(self) -> bool:
         """Whether `work` may have something to do."""
-        child = self.child
-        return child is None or self._max_rss is not None or not self._is_young(child)
+        return self._wears or self.child is None
 
     def work(self) -> None:
         """What can wait until the answer is out: retires a child that has served enough, and starts one where there is none.
@@ -141,13 +144,15 @@ class Place:
         framing: Framing = request.framing  # type: ignore[assignment] # the codec makes requests for this mode
         framing.follow(child.framing)
         child.framing = framing
-        child.stderr.begin(self._parent.lines_to(request), anew=child.uses > 0)
-        child.asked = child.started if self._started else now()
-        child.ask(request.stdin)
-        while not (framing.complete or child.gone or framing.overflowed) and child.attend(deadline.stop_at):
+        if self._parent.tags_lines or not child.stderr.silent:
+            child.stderr.begin(self._parent.lines_to(request), anew=child.uses > 0)
+        child.asked = child.started if self._started else deadline.began
+        child.uses += 1
+        child.send(request.stdin)
+        while child.attend(deadline.stop_at) and not (framing.complete or child.gone or framing.overflowed):
             if not child.hears and not self._goes(child, deadline):
                 return self._break_off(child, "closed its reply's descriptor", request, deadline, replied=False)
-        if child.gone or framing.overflowed or not framing.complete:
+        if child.gone or not framing.complete or framing.overflowed:
             outcome = self._end(child, request, deadline)
             if not framing.complete or framing.overflowed or isinstance(outcome, Stopped):
                 return outcome
@@ -156,11 +161,14 @@ class Place:
             return self._break_off(child, how, request, deadline)
         if framing.excess:
             return self._break_off(child, f"wrote {_shown(framing.excess)} besides its reply", request, deadline)
-        child.stderr.close()
-        tail, duration, message = child.stderr.tail, now() - child.asked, framing.message
+        tail = ""
+        if not child.stderr.silent:
+            child.stderr.close()  # its last line may else wait for the next invocation, for hours
+            tail = child.stderr.tail
+        message = framing.message
         if message is not None and "error" in message:
-            return Refused(message["error"], framing.reply, duration, tail)
-        return Replied(framing.reply, duration, tail, message)
+            return Refused(message["error"], framing.reply, now() - child.asked, tail)
+        return Replied(framing.reply, now() - child.asked, tail, message)
 
     def _goes(self, child: Kept, deadline: Deadline) -> bool:
         """Whether a child that has closed its reply's descriptor had replied, or ends now, as one does that has closed all of them."""
@@ -286,7 +294,7 @@ class Place:
         return None
 
     def _no_deadline(self) -> Deadline:
-        return Deadline(None, remaining=float("inf"), margin=self._grace * 2.5, grace=self._grace)
+        return Deadline(now(), remaining=FOREVER, margin=FOREVER, grace=self._grace)
 
     def _break_off(
         self, child: Kept, how: str, request: Request, deadline: Deadline, *, replied: bool = True

@@ -136,7 +136,7 @@ class LineCodec:
         Raises:
             ShimError: the child failed, or its reply is not what `output` asks for, or is too large for Lambda as the host encodes it.
         """
-        ended = success(outcome, executable=self._name, exit_codes=self._exit_codes, memory=self._memory)
+        ended = outcome if isinstance(outcome, Replied) else self._success(outcome)
         value, _ = self._value(ended)
         if len(ended.reply) * WIDEST > LAMBDA_LIMIT or (
             isinstance(value, (dict, list)) and ended.reply.count(b"[") + ended.reply.count(b"{") > DEEP
@@ -150,12 +150,15 @@ class LineCodec:
         Raises:
             ShimError: as `decode`.
         """
-        ended = success(outcome, executable=self._name, exit_codes=self._exit_codes, memory=self._memory)
+        ended = outcome if isinstance(outcome, Replied) else self._success(outcome)
         value, is_json = self._value(ended)
         answer = bytes(ended.reply).strip() if is_json else self._encoded(value, ended)
         if len(answer) > LAMBDA_LIMIT:
             raise self._too_large(len(answer), ended)
         return answer
+
+    def _success(self, outcome: Outcome) -> Told:
+        return success(outcome, executable=self._name, exit_codes=self._exit_codes, memory=self._memory)
 
     def _value(self, ended: Told) -> tuple[Any, bool]:
         """The value that the reply stands for by the rule of `output`, and whether the reply is its JSON."""

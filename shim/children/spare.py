@@ -1,0 +1,111 @@
+"""Spares: children of mode `oneshot` that were started before their invocation, and wait for its request. Each serves one, or none."""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+
+from shim.children import lifetime
+from shim.errors import ExecutableError, ShimError
+from shim.invocation import FOREVER, Deadline, now
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shim.children.parent import Parent
+    from shim.children.process import Child
+    from shim.request import Request
+    from shim.settings import Settings
+
+
+class Spares:
+    """Keeps so many spares. Several threads may take some.
+
+    Args:
+        parent: ends the children.
+        settings: what is asked for.
+        start: starts a child as the request says.
+        ahead: makes what a spare is told at its start.
+    """
+
+    def __init__(
+        self, parent: Parent, settings: Settings, *, start: Callable[[Request], Child], ahead: Callable[[], Request]
+    ) -> None:
+        self._parent = parent
+        self._start = start
+        self._ahead = ahead
+        self._wanted = settings.spare
+        self._max_age = settings.max_age_ms / 1000 if settings.max_age_ms else FOREVER
+        self._grace = settings.grace_ms / 1000
+        self._waiting: list[Child] = []
+        self._filling = allocate_lock()
+        self._closed = False
+        lifetime.watch(self)
+
+    def take(self, request: Request) -> Child | None:
+        """The oldest spare that lives and is not too old, for that request; None where there is none.
+
+        One that ended before it was asked did not wait for a request: what it wrote is no reply to one.
+        """
+        while self._waiting:
+            child = self._waiting.pop(0)
+            if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                self._end(child)
+                self._parent.log.note(
+                    f"a spare of {self._parent.name} had ended before it was asked: spares are for programs that wait for their standard input",
+                    request_id=request.request_id,
+                )
+            elif now() - child.started > self._max_age:
+                self._end(child)
+            else:
+                return child
+        return None
+
+    def fill(self) -> None:
+        """Starts as many as are missing. What can't be started is left to the next invocation, which tells its caller why."""
+        if not self._filling.acquire(blocking=False):  # another thread does it, or this one in the middle of it
+            return
+        try:
+            while len(self._waiting) < self._wanted and not self._closed:
+                self._waiting.append(self._start(self._ahead()))
+        except ExecutableError:
+            pass
+        finally:
+            self._filling.release()
+
+    def dismiss(self) -> None:
+        """Takes all spares down. Their input is not closed first: that would be a request which is empty."""
+        while self._waiting:
+            self._end(self._waiting.pop())
+
+    def close(self) -> None:
+        """As `dismiss`, for ever."""
+        self._closed = True
+        self.dismiss()
+        lifetime.forget(self)
+
+    def end(self) -> None:
+        """This process ends."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Nobody can take one any more."""
+        self.close()
+
+    def was_forked(self) -> None:
+        """In a forked process: the spares are another's."""
+        while self._waiting:
+            self._waiting.pop().abandon()
+        self._filling = allocate_lock()
+
+    def _end(self, child: Child) -> None:
+        try:
+            self._parent.end(
+                child, self._ahead(), Deadline(now(), remaining=FOREVER, margin=FOREVER, grace=self._grace)
+            )
+        except ShimError:
+            pass  # nobody asks how it ended
+        except BaseException:
+            self._parent.destroy(child)
+            raise
