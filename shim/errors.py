@@ -238,8 +238,7 @@ class ReplyMissing(ExecutableError):
 class ReplyUnexpected(ExecutableError):
     """A warm child replied more than once, before it was asked, or to another request. It was killed: no answer of it can be trusted."""
 
-    def __init__(self, *, how: str, **facts: Unpack[Facts]) -> None:
-        cure = "make it write one line for each line that it reads, flushed, and everything else to standard error; or use SHIM_FRAMING=envelope"
+    def __init__(self, *, how: str, cure: str, **facts: Unpack[Facts]) -> None:
         super().__init__(f"{how}, and was killed", cure=cure, **facts)
 
 

@@ -206,9 +206,10 @@ class StandardError:
             self._tail.clear()
 
     def insert(self, lines: bytes) -> None:
-        """Takes whole lines that the child wrote to another descriptor."""
-        self._keep(lines)
-        self._add(lines)
+        """Takes whole lines that the child wrote to another descriptor, if there are any."""
+        if lines:
+            self._keep(lines)
+            self._add(lines)
 
     def _keep(self, data: bytes) -> None:
         self.silent = False

@@ -189,15 +189,16 @@ class Overflowed(Ended):
 class Misbehaved(Ended):
     """A warm child broke the protocol, and we stopped it: `how` tells what it did, with the bytes in question.
 
-    `replied` is False where it is sure that no reply comes, True where what came can't be taken for the reply.
+    `replied` is False where it is sure that no reply comes, True where what came can't be taken for the reply. `cure` is what to do about that.
     """
 
-    __slots__ = ("how", "replied")
+    __slots__ = ("cure", "how", "replied")
 
-    def __init__(self, how: str, *, replied: bool, **facts: Unpack[Facts]) -> None:
+    def __init__(self, how: str, *, replied: bool, cure: str = "", **facts: Unpack[Facts]) -> None:
         super().__init__(**facts)
         self.how = how
         self.replied = replied
+        self.cure = cure
 
     def __repr__(self) -> str:
         return f"<{self.how}, stopped by us after {self.duration:.3f} s>"

@@ -76,6 +76,8 @@ class Line:
     """What came after the reply."""
     message: dict[str, Any] | None = None
     """No line has more than its bytes."""
+    cure = "make it write one line for each line that it reads, flushed, and everything else to standard error; or use SHIM_FRAMING=envelope"
+    """What to do about a child that does not hold to it."""
     _buffer: bytearray | None = None
 
     def __init__(self, limit: int, *, asked: bool = True) -> None:
@@ -125,8 +127,9 @@ class Line:
 class Envelope:
     """The framing of a warm child that writes its log to the same descriptor: a line is a reply if it says whose it is.
 
-    An object with a text `id` and exactly one of `value` and `error` is a reply; so is one that has our id alone, which programs in Go write for a
-    value of nil (`omitempty`). A member that is null counts only if it is `value`. Every other line is log.
+    An object with a text `id` and exactly one of `value` and `error` is a reply. Programs in the manner of Apex go beyond that in three ways: an
+    `error` that is null or empty is none, one beside a `value` goes before it (go-apex writes both), and our id alone is a value of null
+    (Go's `omitempty`). Every other line is log.
 
     Args:
         limit: the bytes that a line may have.
@@ -140,6 +143,10 @@ class Envelope:
     """The line of the reply."""
     message: dict[str, Any] | None = None
     """What the line holds, `value` or `error`; None where it is meant to be the reply and can't be parsed."""
+    cure = (
+        "make it answer each id that it reads once, and write nothing else that has a text id and a value or an error"
+    )
+    """What to do about a child that does not hold to it."""
     excess: bytes = b""
     """The first line that is a reply to nobody, or to somebody else, or the second to this request."""
 
@@ -202,8 +209,10 @@ class Envelope:
     def _is_reply(self, message: Any) -> bool:
         if not isinstance(message, dict) or not isinstance(message.get("id"), str):
             return False
-        if message.get("error") is None:
+        if message.get("error") in (None, ""):
             message.pop("error", None)
+        elif message.get("value") is None or message["id"] == self.id:
+            message.pop("value", None)
         if message == {"id": self.id}:
             message["value"] = None
         return ("value" in message) != ("error" in message)

@@ -28,6 +28,11 @@ SHOWN = 60
 LINE_FEED = 1
 """So much of a request may be left unread: a reader of JSON may stop at the end of the value."""
 _READY = '{"ok":true}'
+GREETING = 0.002
+"""Seconds that are waited after a child's first reply, where it is not asked to be ready first: what came may be a greeting, after which the
+reply comes."""
+REPORT = b'{"errorType"'
+"""A reply that begins so is perhaps the last words of a child that fails: it is waited for whether it ends."""
 READY_BYTES = 4096
 """How long the line may be by which a child says that it is ready."""
 
@@ -54,6 +59,8 @@ class Place:
         self._wears = settings.max_uses is not None or settings.max_age_ms is not None or self._max_rss is not None
         self.child: Kept | None = None
         self._started = False
+        self._greets = False
+        """Whether a child wrote something before its first reply, which the next ones may do as well."""
 
     def run(self, request: Request, deadline: Deadline) -> Outcome:
         """What the child did with the request. It is sent again, to a new child, only if the one before has provably read none of it."""
@@ -152,28 +159,41 @@ class Place:
         while child.attend(deadline.stop_at) and not (framing.complete or child.gone or framing.overflowed):
             if not child.hears and not self._goes(child, deadline):
                 return self._break_off(child, "closed its reply's descriptor", request, deadline, replied=False)
+        if framing.complete and (child.uses == 1 or framing.reply.startswith(REPORT)):
+            how = self._is_doubtful(child, request, deadline)
+            if how is not None:
+                return self._break_off(child, how, request, deadline)
         if child.gone or not framing.complete or framing.overflowed:
             outcome = self._end(child, request, deadline)
             if not framing.complete or framing.overflowed or isinstance(outcome, Stopped):
                 return outcome
-        elif child.uses == 1 and child.unread >= len(request.stdin):  # a greeting, perhaps
-            how = f"wrote {_shown(framing.reply)} before it had read anything of its request"
-            return self._break_off(child, how, request, deadline)
+            if framing.reply.startswith(REPORT) and isinstance(outcome, (Exited, Signaled)):
+                return outcome
         if framing.excess:
             return self._break_off(child, f"wrote {_shown(framing.excess)} besides its reply", request, deadline)
-        tail = ""
-        if not child.stderr.silent:
-            child.stderr.close()  # its last line may else wait for the next invocation, for hours
-            tail = child.stderr.tail
-        message = framing.message
-        if message is not None and "error" in message:
-            return Refused(message["error"], framing.reply, now() - child.asked, tail)
-        return Replied(framing.reply, now() - child.asked, tail, message)
+        return _answer(child)
+
+    def _is_doubtful(self, child: Kept, request: Request, deadline: Deadline) -> str | None:
+        """Looks twice where a line may be no reply, and returns why it is none: before the first reply a greeting may come.
+
+        An error may be the last words of a child that fails, which then has gone.
+        """
+        if child.framing.reply.startswith(REPORT):
+            self._dies(child, deadline)
+        elif not child.gone and not self._says_ready and isinstance(child.framing, Line):
+            if child.unread >= len(request.stdin):
+                return f"wrote {_shown(child.framing.reply)} before it had read anything of its request"
+            child.attend(now() + GREETING)
+        return None
 
     def _goes(self, child: Kept, deadline: Deadline) -> bool:
         """Whether a child that has closed its reply's descriptor had replied, or ends now, as one does that has closed all of them."""
         if child.framing.complete:
             return True
+        return self._dies(child, deadline)
+
+    def _dies(self, child: Kept, deadline: Deadline) -> bool:
+        """Whether it ends within linger_ms."""
         until = now() + self._parent.linger
         if deadline.stop_at is not None:
             until = min(until, deadline.stop_at)
@@ -197,7 +217,7 @@ class Place:
             if why is None and self._is_young(child):
                 return child
             if why is not None:
-                self._note(f"{why}; it gets no more requests", request)
+                self._note(f"{why}; it was killed, and a new one gets the request", request)
                 self.drop()
             else:
                 self.retire()
@@ -212,7 +232,10 @@ class Place:
         if not child.hears:
             return "closed its reply's descriptor while nothing was asked of it"
         if framing.excess or framing.overflowed:
-            return f"wrote {_shown(framing.excess)} while nothing was asked of it"
+            how = f"wrote {_shown(framing.excess)} while nothing was asked of it"
+            if child.uses == 0:  # as the next one would, and who knows when
+                raise _NoChild(self._break_off(child, f"{how} yet", request, deadline))
+            return how
         if child.unread > LINE_FEED:
             return f"left {child.unread} bytes of its last request unread"
         return None
@@ -228,6 +251,13 @@ class Place:
         child.stderr.begin(self._parent.lines_to(request), anew=False)
         if not child.ready:
             self._await_ready(child, request, deadline)
+        elif self._greets:  # perhaps: then before it is asked
+            until = now() + self._parent.linger
+            while not (child.gone or child.framing.excess) and child.attend(until):
+                pass
+            if child.framing.excess:
+                how = f"wrote {_shown(child.framing.excess)} while nothing was asked of it yet"
+                raise _NoChild(self._break_off(child, how, request, deadline))
         return child
 
     def _spawn(self, ahead: Request) -> Kept:
@@ -300,10 +330,14 @@ class Place:
         self, child: Kept, how: str, request: Request, deadline: Deadline, *, replied: bool = True
     ) -> Outcome:
         """Ends a child that broke the protocol while it was asked."""
-        self._note(f"{how}; it gets no more requests", request)
+        self._note(f"{how}; it was killed", request)
+        cure = child.framing.cure
+        if child.uses < 2 and not self._says_ready:
+            self._greets = True
+            cure = 'make it write nothing to standard output but its replies; or, for a line {"ok":true} at its start, set SHIM_READY=true'
         outcome = self._end(child, request, deadline, grace=0)
         if isinstance(outcome, Ended):
-            return Misbehaved(how, replied=replied, **outcome.facts())
+            return Misbehaved(how, replied=replied, cure=cure, **outcome.facts())
         return outcome
 
     def _end(self, child: Kept, request: Request, deadline: Deadline, *, grace: float | None = None) -> Outcome:
@@ -321,6 +355,19 @@ class Place:
     def _note(self, sentence: str, request: Request | None, *, level: str = "WARN") -> None:
         request_id = request.request_id if request else None
         self._parent.log.note(f"{self._parent.name} {sentence}", level=level, request_id=request_id)
+
+
+def _answer(child: Kept) -> Replied | Refused:
+    """What a child that has replied did. It waits for the next request, or has gone."""
+    framing = child.framing
+    tail = ""
+    if not child.stderr.silent:
+        child.stderr.close()  # its last line may else wait for the next invocation, for hours
+        tail = child.stderr.tail
+    message = framing.message
+    if message is not None and "error" in message:
+        return Refused(message["error"], framing.reply, now() - child.asked, tail)
+    return Replied(framing.reply, now() - child.asked, tail, message)
 
 
 class _NoChild(Exception):

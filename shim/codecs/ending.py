@@ -66,7 +66,7 @@ def success(  # noqa: C901 - a case for each outcome
         case Refused():
             raise refusal(outcome, executable=executable)
         case Misbehaved(replied=True):
-            raise ReplyUnexpected(how=outcome.how, **facts(outcome, executable))
+            raise ReplyUnexpected(how=outcome.how, cure=outcome.cure, **facts(outcome, executable))
         case Misbehaved():
             raise ReplyMissing(how=outcome.how, **facts(outcome, executable))
         case Overflowed():

@@ -46,6 +46,22 @@ def haskell() -> str:
     return compiler
 
 
+def crystal() -> str:
+    """The Crystal compiler."""
+    compiler = shutil.which("crystal")
+    if compiler is None:
+        missing("there is no Crystal compiler (crystal): on Debian, apt-get install crystal")
+    return compiler
+
+
+def node() -> str:
+    """Node.js, as a program with `#!/usr/bin/env node` in its first line finds it."""
+    program = shutil.which("node")
+    if program is None:
+        missing("there is no Node.js (node): on Debian, apt-get install nodejs")
+    return program
+
+
 def pandoc() -> Path:
     """The static pandoc that its PyPI package brings along."""
     package = find_spec("pypandoc")

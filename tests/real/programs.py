@@ -3,33 +3,66 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import subprocess
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from tests.conftest import FIXTURES
 from tests.real import components
 from tests.real.install import RIE
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 PROGRAMS = FIXTURES / "programs"
 
 
 def compile_haskell_csv() -> Path:
-    """The compiled haskell-csv, kept beside the emulator under its sources' fingerprint: it takes seconds, and is the same until they change."""
+    """The compiled haskell-csv."""
     compiler = components.haskell()
     sources = sorted((PROGRAMS / "haskell-csv").glob("*.hs"))
+
+    def build(folder: str, program: Path) -> None:
+        command = [compiler, "-v0", "-O", "-Wall", "-outputdir", folder, "-o", str(program)]
+        subprocess.run([*command, *map(str, sources)], check=True)
+
+    return _built_once("haskell-csv", sources, build)
+
+
+def compile_crystal_lines() -> Path:
+    """The compiled crystal-lines."""
+    compiler = components.crystal()
+    source = PROGRAMS / "crystal-lines" / "orders.cr"
+
+    def build(folder: str, program: Path) -> None:
+        command = [compiler, "build", "--release", "--static", "--error-on-warnings", "-o", str(program), str(source)]
+        environment = os.environ | {"CRYSTAL_CACHE_DIR": folder}
+        # What the linker says of glibc in static programs is for those that ask for names of hosts.
+        built = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        if built.returncode != 0:
+            raise ChildProcessError(built.stdout.decode(errors="replace"))
+
+    return _built_once("crystal-lines", [source], build)
+
+
+def _built_once(name: str, sources: Sequence[Path], build: Callable[[str, Path], None]) -> Path:
+    """The program that `build` makes, with a folder for what it needs besides.
+
+    It is kept beside the emulator under its sources' fingerprint: to build it takes seconds, and it is the same until they change.
+    """
     fingerprint = sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()[:16]
-    program = RIE.with_name(fingerprint) / "haskell-csv"
+    program = RIE.with_name(fingerprint) / name
     program.parent.mkdir(parents=True, exist_ok=True)
     with program.with_name("lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the processes that test at once compiles, the others wait
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of the processes that test at once builds, the others wait
         if not program.exists():
-            with TemporaryDirectory(dir=program.parent) as build:
-                unfinished = Path(build, "program")
-                command = [compiler, "-v0", "-O", "-Wall", "-outputdir", build, "-o", str(unfinished)]
-                subprocess.run([*command, *map(str, sources)], check=True)
+            with TemporaryDirectory(dir=program.parent) as folder:
+                unfinished = Path(folder, "program")
+                build(folder, unfinished)
                 unfinished.replace(program)
     return program
 

@@ -50,7 +50,7 @@ class Session:
 
         The leader stays a zombie until the end: as long as it is there, its number can't become another session's.
         """
-        if self._leader.returncode is None:
+        if not self.ended:
             self._leader.kill()
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         while members := self.members():
