@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import orjson
 
-from shim.outcome import Ended, Exited, Signaled, Stopped
+from shim.outcome import Ended, Exited, Signaled, Stopped, Told
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,14 +71,15 @@ class Metrics:
 
 def _measured(outcome: Outcome | None) -> dict[str, float]:
     """What is known of the child."""
-    if not isinstance(outcome, Ended):
+    if not isinstance(outcome, Told):
         return {}
+    values = {"duration_ms": _milliseconds(outcome.duration), "reply_bytes": len(outcome.reply)}
+    if not isinstance(outcome, Ended):  # a kept child's other figures are known when it has ended
+        return values
     usage = outcome.usage
-    values = {
-        "duration_ms": _milliseconds(outcome.duration),
+    values |= {
         "spawn_ms": _milliseconds(outcome.spawn),
         "cpu_ms": _milliseconds(usage.user + usage.system),
-        "reply_bytes": len(outcome.reply),
         "processes_swept": outcome.swept,
     }
     memory = usage.max_rss

@@ -10,8 +10,18 @@
  *   leave:MS        the same, in a session of its own
  *   vanish:MS       the same, with an environment that was wiped and descriptors that were closed
  *   describe        writes as JSON what it was born with: descriptors, signals, arguments, environment, folder, session
+ *   await:N         waits for that signal, which does nothing else then        exit-if:N:FILE  ends with that code if the file is there
  *
- * Without an exit it ends with code 0. A word that it does not know is exit code 99, a system call that failed 98. It needs only POSIX. */
+ *   serve           does what each line of standard input says, until its end: the words of its first text "do":"…", separated by blanks.
+ *                   The words of "early":"…" in its first 4,096 bytes are done when it has read those and the line goes on.
+ *   reply:FD        writes the line that is being served                       answer:FD       writes {"id":its id,"value":its event}
+ *   refuse:FD       writes {"id":its id,"error":its event}
+ *   note:FILE       appends "PID start" to the file now, and then of each line that is served "PID begin TOKEN" and "PID end TOKEN",
+ *                   TOKEN being its text "token":"…"
+ *
+ * What follows a second colon of `reply`, `answer` and `refuse` is bytes as those of `write`, which are written with the line feed at once.
+ * Of a line these words know no escapes: a text ends at the next quote. Without an exit it ends with code 0. A word that it does not know is
+ * exit code 99, a system call that failed 98. It needs only POSIX. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -66,17 +76,23 @@ static void copy(void) {
     }
 }
 
-static void write_hex(int fd, const char *hex) {
-    size_t length = strlen(hex) / 2;
-    char *bytes = malloc(length + 1);
-    if (bytes == NULL) fail();
-    for (size_t i = 0; i < length; i++) {
+static void put_hex(FILE *out, const char *hex) {
+    for (; *hex; hex += 2) {
         unsigned value;
-        if (sscanf(hex + 2 * i, "%2x", &value) != 1) fail();
-        bytes[i] = (char)value;
+        if (sscanf(hex, "%2x", &value) != 1) fail();
+        putc((int)value, out);
     }
-    put(fd, bytes, length);
-    free(bytes);
+}
+
+static void write_hex(int fd, const char *hex) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    if (out == NULL) fail();
+    put_hex(out, hex);
+    if (fclose(out) != 0) fail();
+    put(fd, text, length);
+    free(text);
 }
 
 static void fill(int fd, long long count) { /* negative: for ever */
@@ -170,30 +186,172 @@ static void describe(char **argv) {
     put(1, text, length);
 }
 
-int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) {
-        char *word = argv[i], *colon = strchr(word, ':'), *second = colon ? strchr(colon + 1, ':') : NULL;
-        size_t length = colon ? (size_t)(colon - word) : strlen(word);
-        long number = colon ? strtol(colon + 1, NULL, 10) : 0;
-        const char *rest = second ? second + 1 : "";
-#define IS(name) (length == sizeof(name) - 1 && strncmp(word, name, length) == 0)
-        if (IS("read")) take(number);
-        else if (IS("read-all")) take(-1);
-        else if (IS("write")) write_hex((int)number, rest);
-        else if (IS("fill")) fill((int)number, strtoll(rest, NULL, 10));
-        else if (IS("flood")) fill((int)number, -1);
-        else if (IS("copy")) copy();
-        else if (IS("close")) close((int)number);
-        else if (IS("sleep")) nap(number);
-        else if (IS("exit")) _exit((int)number);
-        else if (IS("raise")) kill(getpid(), (int)number);
-        else if (IS("ignore")) signal((int)number, SIG_IGN);
-        else if (IS("stop")) raise(SIGSTOP);
-        else if (IS("fork")) leave_behind(number, 0, 0, argv[0]);
-        else if (IS("leave")) leave_behind(number, 1, 0, argv[0]);
-        else if (IS("vanish")) leave_behind(number, 1, 1, argv[0]);
-        else if (IS("describe")) describe(argv);
-        else _exit(99);
+enum { CHUNK = 4096 };
+static struct {
+    char *bytes;
+    size_t length, room;
+} input; /* what was read of standard input, from the line on that is being served */
+static size_t served; /* the bytes of that line, as far as it was read, without its line feed */
+static const char *noted;
+
+static void note(const char *what, const char *token, size_t length) {
+    char *text = NULL;
+    size_t size = 0;
+    int file = noted ? open(noted, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (noted == NULL) return;
+    FILE *out = open_memstream(&text, &size);
+    if (file < 0 || out == NULL) fail();
+    fprintf(out, "%d %s%s%.*s\n", getpid(), what, length ? " " : "", (int)length, token);
+    if (fclose(out) != 0 || put(file, text, size) != 0) fail();
+    free(text);
+    close(file);
+}
+
+/* The text behind that name in the first `within` bytes of the line, or NULL. */
+static const char *text_of(const char *name, size_t within, size_t *length) {
+    if (within > served) within = served;
+    const char *start = memmem(input.bytes, within, name, strlen(name));
+    *length = 0;
+    if (start == NULL) return NULL;
+    start += strlen(name);
+    const char *end = memchr(start, '"', within - (size_t)(start - input.bytes));
+    if (end == NULL) return NULL;
+    *length = (size_t)(end - start);
+    return start;
+}
+
+static void note_token(const char *what) {
+    size_t length;
+    const char *token = text_of("\"token\":\"", served, &length);
+    note(what, token ? token : "", length);
+}
+
+/* The length of the JSON value that begins there and ends before `end`. */
+static size_t length_of(const char *value, const char *end) {
+    int depth = 0, quoted = 0;
+    const char *c = value;
+    for (; c < end; c++) {
+        if (quoted && *c == '\\') c++;
+        else if (*c == '"') quoted = !quoted;
+        else if (quoted) continue;
+        else if (*c == '{' || *c == '[') depth++;
+        else if (depth == 0 && (*c == ',' || *c == '}')) break;
+        else if (*c == '}' || *c == ']') depth--;
     }
+    return (size_t)((c < end ? c : end) - value);
+}
+
+/* Writes the line, or an envelope with its event under that name, and what else there is, at once. */
+static void respond(int fd, const char *name, const char *hex) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    if (out == NULL) fail();
+    if (name == NULL) fwrite(input.bytes, 1, served, out);
+    else {
+        const char *end = input.bytes + served, *id = text_of("\"id\":\"", served, &length);
+        const char *event = memmem(input.bytes, served, "\"event\":", 8);
+        fprintf(out, "{\"id\":\"%.*s\",\"%s\":", (int)length, id ? id : "", name);
+        if (event) fwrite(event + 8, 1, length_of(event + 8, end), out);
+        putc('}', out);
+    }
+    putc('\n', out);
+    put_hex(out, hex);
+    if (fclose(out) != 0) fail();
+    put(fd, text, length);
+    free(text);
+}
+
+static void wait_for(int number) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) != 0 || sigwait(&set, &number) != 0) fail();
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void serve(char **argv);
+
+static void act(char *word, char **argv) {
+    char *colon = strchr(word, ':'), *second = colon ? strchr(colon + 1, ':') : NULL;
+    size_t length = colon ? (size_t)(colon - word) : strlen(word);
+    long number = colon ? strtol(colon + 1, NULL, 10) : 0;
+    const char *rest = second ? second + 1 : "";
+#define IS(name) (length == sizeof(name) - 1 && strncmp(word, name, length) == 0)
+    if (IS("read")) take(number);
+    else if (IS("read-all")) take(-1);
+    else if (IS("write")) write_hex((int)number, rest);
+    else if (IS("fill")) fill((int)number, strtoll(rest, NULL, 10));
+    else if (IS("flood")) fill((int)number, -1);
+    else if (IS("copy")) copy();
+    else if (IS("close")) close((int)number);
+    else if (IS("sleep")) nap(number);
+    else if (IS("exit")) _exit((int)number);
+    else if (IS("exit-if") && access(rest, F_OK) == 0) _exit((int)number);
+    else if (IS("exit-if")) return;
+    else if (IS("raise")) kill(getpid(), (int)number);
+    else if (IS("ignore")) signal((int)number, SIG_IGN);
+    else if (IS("await")) wait_for((int)number);
+    else if (IS("stop")) raise(SIGSTOP);
+    else if (IS("fork")) leave_behind(number, 0, 0, argv[0]);
+    else if (IS("leave")) leave_behind(number, 1, 0, argv[0]);
+    else if (IS("vanish")) leave_behind(number, 1, 1, argv[0]);
+    else if (IS("describe")) describe(argv);
+    else if (IS("serve")) serve(argv);
+    else if (IS("reply")) respond((int)number, NULL, rest);
+    else if (IS("answer")) respond((int)number, "value", rest);
+    else if (IS("refuse")) respond((int)number, "error", rest);
+    else if (IS("note")) note("start", noted = colon ? colon + 1 : "", 0);
+    else _exit(99);
+}
+
+static void act_all(const char *words, size_t length, char **argv) {
+    char *copy = malloc(length + 1), *rest = NULL;
+    if (copy == NULL) fail();
+    memcpy(copy, words, length);
+    copy[length] = '\0';
+    for (char *word = strtok_r(copy, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) act(word, argv);
+    free(copy);
+}
+
+/* Reads until there is a whole line; 0 at the end of input. */
+static int read_line(char **argv) {
+    int begun = 0;
+    for (;;) {
+        char *end = input.length > served ? memchr(input.bytes + served, '\n', input.length - served) : NULL;
+        served = end ? (size_t)(end - input.bytes) : input.length;
+        size_t length;
+        const char *early = end || begun ? NULL : text_of("\"early\":\"", CHUNK, &length);
+        if (!begun && (end || early)) {
+            begun = 1;
+            note_token("begin");
+            if (early) act_all(early, length, argv);
+        }
+        if (end) return 1;
+        if (input.room < input.length + CHUNK) {
+            input.room = 2 * input.room + CHUNK;
+            input.bytes = realloc(input.bytes, input.room);
+            if (input.bytes == NULL) fail();
+        }
+        ssize_t got = read(0, input.bytes + input.length, CHUNK);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return 0;
+        input.length += (size_t)got;
+    }
+}
+
+static void serve(char **argv) {
+    while (served = 0, read_line(argv)) {
+        size_t length;
+        const char *words = text_of("\"do\":\"", served, &length);
+        if (words) act_all(words, length, argv);
+        note_token("end");
+        input.length -= served + 1;
+        memmove(input.bytes, input.bytes + served + 1, input.length);
+    }
+}
+
+int main(int argc, char **argv) {
+    for (int i = 1; i < argc; i++) act(argv[i], argv);
     return 0;
 }

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 SOURCES = Path(__file__).parent / "floors"
+PEERS = Path(__file__).parent / "peers"
 
 
 class Workbench:
@@ -108,6 +109,20 @@ def run_floor(program: str, *arguments: str | int) -> float:
     """Seconds for one turn, as a C program of `floors/` counted them."""
     output = subprocess.run([program, *map(str, arguments)], stdout=subprocess.PIPE, check=True).stdout
     return int(output) / 1e9
+
+
+def run_peer(name: str, *arguments: str | int) -> Callable[[], float] | None:
+    """What measures one turn of a shim of `peers/`, as it counted them itself; None where there is no Node.js."""
+    node = shutil.which("node")
+    if node is None:
+        return None
+    command = [node, PEERS / f"{name}.js", *map(str, arguments)]
+
+    def run() -> float:
+        output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+        return int(output) / 1e9
+
+    return run
 
 
 def timed(action: Callable[[], object], turns: int) -> float:
