@@ -35,8 +35,6 @@ class Pool:
     def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request]) -> None:
         self._name = settings.executable
         self._places = [Place(parent, settings, ahead) for _ in range(settings.max_children)]
-        if settings.max_rss_bytes is not None:
-            import psutil  # noqa: F401, PLC0415 - it takes long to load, which is better done at init
         self._closed = False
         self._open()
         lifetime.watch(self)

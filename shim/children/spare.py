@@ -6,6 +6,7 @@ import os
 from _thread import allocate_lock
 
 from shim.children import lifetime
+from shim.children.wear import Wear
 from shim.errors import ExecutableError, ShimError
 from shim.invocation import FOREVER, Deadline, now
 
@@ -36,7 +37,7 @@ class Spares:
         self._start = start
         self._ahead = ahead
         self._wanted = settings.spare
-        self._max_age = settings.max_age_ms / 1000 if settings.max_age_ms else FOREVER
+        self._wear = Wear(settings)
         self._grace = settings.grace_ms / 1000
         self._waiting: list[Child] = []
         self._filling = allocate_lock()
@@ -56,7 +57,7 @@ class Spares:
                     f"a spare of {self._parent.name} had ended before it was asked: spares are for programs that wait for their standard input",
                     request_id=request.request_id,
                 )
-            elif now() - child.started > self._max_age:
+            elif self._wear.is_reached(child):
                 self._end(child)
             else:
                 return child

@@ -9,6 +9,7 @@ from __future__ import annotations
 import orjson
 
 from shim.children.kept import Kept
+from shim.children.wear import Wear
 from shim.errors import ExecutableError, NotReady, seconds
 from shim.invocation import FOREVER, Deadline, now
 from shim.outcome import Ended, Exited, Misbehaved, NotStarted, Overflowed, Refused, Replied, Signaled, Stopped
@@ -53,10 +54,7 @@ class Place:
         self._says_ready = settings.ready
         self._ready_within = settings.ready_within_ms / 1000
         self._grace = settings.grace_ms / 1000
-        self._max_uses = settings.max_uses or FOREVER
-        self._max_age = settings.max_age_ms / 1000 if settings.max_age_ms else FOREVER
-        self._max_rss = settings.max_rss_bytes
-        self._wears = settings.max_uses is not None or settings.max_age_ms is not None or self._max_rss is not None
+        self._wear = Wear(settings)
         self.child: Kept | None = None
         self._started = False
         self._greets = False
@@ -67,7 +65,11 @@ class Place:
         self._started = False
         try:
             child = self.child
-            if child is None or not child.is_idle() or (self._wears and not self._is_young(child)):
+            if (
+                child is None
+                or not child.is_idle()
+                or (self._wear.is_limited and self._wear.is_reached(child, child.uses))
+            ):
                 child = self._fit_child(request, deadline)
             outcome = self._ask(child, request, deadline)
             ended_by_itself = child is not self.child and not isinstance(outcome, (Stopped, Overflowed))
@@ -98,7 +100,7 @@ class Place:
     @property
     def has_work(self) -> bool:
         """Whether `work` may have something to do."""
-        return self._wears or self.child is None
+        return self._wear.is_limited or self.child is None
 
     def work(self) -> None:
         """What can wait until the answer is out: retires a child that has served enough, and starts one where there is none.
@@ -108,7 +110,7 @@ class Place:
         child = self.child
         try:
             if child is not None:
-                why = self._is_worn(child)
+                why = self._wear.why(child, child.uses)
                 if why is not None:
                     self._note(f"{why} and is replaced", None, level="INFO")
                     self.retire()
@@ -156,21 +158,35 @@ class Place:
         child.asked = child.started if self._started else deadline.began
         child.uses += 1
         child.send(request.stdin)
-        while child.attend(deadline.stop_at) and not (framing.complete or child.gone or framing.overflowed):
-            if not child.hears and not self._goes(child, deadline):
-                return self._break_off(child, "closed its reply's descriptor", request, deadline, replied=False)
+        while child.attend(deadline.stop_at) and not (
+            framing.complete or child.gone or framing.overflowed or framing.excess
+        ):
+            if not child.hears:
+                if not self._goes(child, deadline):
+                    return self._break_off(child, "closed its reply's descriptor", request, deadline, replied=False)
+                break
         if framing.complete and (child.uses == 1 or framing.reply.startswith(REPORT)):
             how = self._is_doubtful(child, request, deadline)
             if how is not None:
                 return self._break_off(child, how, request, deadline)
-        if child.gone or not framing.complete or framing.overflowed:
+        if framing.complete and not (framing.excess or framing.overflowed or child.gone):
+            return _answer(child)
+        return self._conclude(child, request, deadline)
+
+    def _conclude(self, child: Kept, request: Request, deadline: Deadline) -> Outcome:
+        """What it was where not just a reply came: its end, too much, nothing in time, or more than a reply."""
+        framing = child.framing
+        outcome = None
+        if child.gone or framing.overflowed or not (framing.complete or framing.excess):
             outcome = self._end(child, request, deadline)
-            if not framing.complete or framing.overflowed or isinstance(outcome, Stopped):
+            if framing.overflowed or not (framing.complete or framing.excess) or isinstance(outcome, Stopped):
                 return outcome
             if framing.reply.startswith(REPORT) and isinstance(outcome, (Exited, Signaled)):
                 return outcome
         if framing.excess:
-            return self._break_off(child, f"wrote {_shown(framing.excess)} besides its reply", request, deadline)
+            what = "besides its reply" if framing.complete else "which is no reply to what was asked"
+            how = f"wrote {_shown(framing.excess)} {what}"
+            return self._breach(child, how, request, outcome or self._end(child, request, deadline, grace=0))
         return _answer(child)
 
     def _is_doubtful(self, child: Kept, request: Request, deadline: Deadline) -> str | None:
@@ -214,7 +230,7 @@ class Place:
                 self._await_ready(child, request, deadline)
                 return child
             why = self._is_unfit(child, request, deadline)
-            if why is None and self._is_young(child):
+            if why is None and not self._wear.is_reached(child, child.uses):
                 return child
             if why is not None:
                 self._note(f"{why}; it was killed, and a new one gets the request", request)
@@ -306,23 +322,6 @@ class Place:
             )
         )
 
-    def _is_young(self, child: Kept) -> bool:
-        return child.uses < self._max_uses and now() - child.started < self._max_age
-
-    def _is_worn(self, child: Kept) -> str | None:
-        """Why it is to be replaced although nothing is wrong with it, or None."""
-        if child.uses >= self._max_uses:
-            return f"has served {child.uses} requests (max_uses)"
-        if now() - child.started >= self._max_age:
-            return f"is {seconds(now() - child.started)} old (max_age_ms)"
-        if self._max_rss is not None:
-            from shim.children.memory import tree_rss  # noqa: PLC0415 - psutil takes long to load: only where it is asked for
-
-            rss = tree_rss(child.pid)
-            if rss > self._max_rss:
-                return f"takes {rss} bytes of memory with its descendants, more than {self._max_rss} (max_rss_bytes)"
-        return None
-
     def _no_deadline(self) -> Deadline:
         return Deadline(now(), remaining=FOREVER, margin=FOREVER, grace=self._grace)
 
@@ -330,12 +329,16 @@ class Place:
         self, child: Kept, how: str, request: Request, deadline: Deadline, *, replied: bool = True
     ) -> Outcome:
         """Ends a child that broke the protocol while it was asked."""
+        outcome = self._end(child, request, deadline, grace=0)
+        return self._breach(child, how, request, outcome, replied=replied)
+
+    def _breach(self, child: Kept, how: str, request: Request, outcome: Outcome, *, replied: bool = True) -> Outcome:
+        """The outcome of a child that broke the protocol, and was ended with that one."""
         self._note(f"{how}; it was killed", request)
         cure = child.framing.cure
-        if child.uses < 2 and not self._says_ready:
+        if child.uses < 2 and not self._says_ready and isinstance(child.framing, Line):
             self._greets = True
             cure = 'make it write nothing to standard output but its replies; or, for a line {"ok":true} at its start, set SHIM_READY=true'
-        outcome = self._end(child, request, deadline, grace=0)
         if isinstance(outcome, Ended):
             return Misbehaved(how, replied=replied, cure=cure, **outcome.facts())
         return outcome

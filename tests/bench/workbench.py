@@ -116,7 +116,7 @@ def run_peer(name: str, *arguments: str | int) -> Callable[[], float] | None:
     node = shutil.which("node")
     if node is None:
         return None
-    command = [node, PEERS / f"{name}.js", *map(str, arguments)]
+    command = [node, str(PEERS / f"{name}.js"), *map(str, arguments)]
 
     def run() -> float:
         output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout

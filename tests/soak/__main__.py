@@ -1,4 +1,4 @@
-"""`python -m tests.soak [--json] [--invocations N] [--seed N]`: exit code 1 when something is not where it was, or a result is wrong.
+"""`python -m tests.soak [--warm] [--json] [--invocations N] [--seed N]`: exit code 1 when something is not where it was, or a result is wrong.
 
 Every Shim lives as long as the soak, as on Lambda. Processes, descriptors, threads and files are counted before the first invocation and after
 the last. Memory is measured when some have warmed up, each role's first among them: until then it grows by what is made once and kept.
@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from .inventory import Row, compare, kill, memory, take_inventory
+from .kept import Kept, assemble_kept
 from .roles import Role, assemble, draw_event, draw_size
 from .stage import Stage
 
@@ -49,13 +50,13 @@ class Soaked(NamedTuple):
         return bool(self.wrong) or any(row.is_left for row in self.rows)
 
 
-def soak(invocations: int, seed: int, stage: Stage, tell: Callable[[], None]) -> Soaked:
+def soak(invocations: int, seed: int, stage: Stage, tell: Callable[[], None], *, warm: bool) -> Soaked:
     """Warms up, and runs the invocations between two inventories; `tell` is called after each."""
     random = Random(seed)
-    cast = assemble(stage, random)
+    cast = assemble_kept(stage, random) if warm else assemble(stage, random)
     wrong: list[str] = []
 
-    def play(number: int, role: Role, size: int) -> None:
+    def play(number: int, role: Role | Kept, size: int) -> None:
         if sentence := role.play(draw_event(number, size), stage):
             wrong.append(f"invocation {number}, {sentence}")
 
@@ -140,9 +141,14 @@ def main() -> int:
         prog="python -m tests.soak", description="Whether invocations leave anything behind."
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--invocations", type=int, default=10_000, metavar="N", help="how many (10,000)")
+    parser.add_argument("--warm", action="store_true", help="kept children in place of one-shot ones")
+    parser.add_argument(
+        "--invocations", type=int, default=None, metavar="N", help="how many (10,000; with --warm 100,000)"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="other ones (1)")
     options = parser.parse_args()
+    if options.invocations is None:
+        options.invocations = 100_000 if options.warm else 10_000
     if options.invocations < 1:
         parser.error("--invocations must be at least 1")
     with (
@@ -150,7 +156,7 @@ def main() -> int:
         progress(options.invocations) as tell,
         Stage(Path(folder).resolve()) as stage,
     ):
-        soaked = soak(options.invocations, options.seed, stage, tell)
+        soaked = soak(options.invocations, options.seed, stage, tell, warm=options.warm)
     print(as_json(soaked) if options.json else as_table(soaked))
     return int(soaked.failed)
 
