@@ -6,7 +6,6 @@ import os
 from itertools import count
 
 from shim.children import sweep
-from shim.children.afterwards import Afterwards
 from shim.children.descriptors import open_standard_descriptors, seal_descriptors
 from shim.children.diagnosis import describe, examine, resolve
 from shim.children.environment import TRACE_ID, child_environment, is_denied
@@ -119,7 +118,7 @@ class Shim:
             return self._answer_measured(request, deadline, read, self._metrics)
         finally:
             if self._runner.has_work:
-                self._afterwards.do(self._runner.work, context=invocation.context)
+                self._do_afterwards(self._runner.work, invocation.context)
 
     def _answer_measured(
         self, request: Request, deadline: Deadline, read: Callable[[Outcome], T], metrics: Metrics
@@ -193,14 +192,15 @@ class Shim:
             looks_at_memory=self._metrics is not None,
         )
         self._runner = _runner(settings, self._parent, self._codec.ahead)
-        self._afterwards = Afterwards()
         self._count = count(1)
         self._invocations = 0
         self._closed = False
         self._start()
-        if settings.mode != "oneshot" or settings.spare:
-            from shim.snapshot import keep_out  # noqa: PLC0415 - only where children outlive an invocation
+        if settings.mode != "oneshot" or settings.spare:  # only where children outlive an invocation
+            from shim.children.afterwards import Afterwards  # noqa: PLC0415 - see above
+            from shim.snapshot import keep_out  # noqa: PLC0415 - likewise
 
+            self._do_afterwards = Afterwards().do
             keep_out(self._runner.dismiss, self._start)
 
     def _start(self) -> None:

@@ -221,3 +221,18 @@ class NotStarted:
 
 if TYPE_CHECKING:
     Outcome: TypeAlias = Replied | Refused | Exited | Signaled | Stopped | Overflowed | Misbehaved | NotStarted
+
+
+def ending(outcome: Outcome) -> str:
+    """How a child ended, as the predicate of a sentence."""
+    match outcome:
+        case Exited():
+            return f"ended with exit code {outcome.code}"
+        case Signaled():
+            return f"was killed by {outcome.signal}"
+        case Misbehaved():
+            return outcome.how
+        case NotStarted():
+            return "was not started"
+        case _:
+            return "was stopped"

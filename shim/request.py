@@ -128,7 +128,7 @@ class Envelope:
     """The framing of a warm child that writes its log to the same descriptor: a line is a reply if it says whose it is.
 
     An object with a text `id` and exactly one of `value` and `error` is a reply. Programs in the manner of Apex go beyond that in three ways: an
-    `error` that is null or empty is none, one beside a `value` goes before it (go-apex writes both), and our id alone is a value of null
+    `error` that is null or empty is none, with our id one beside a `value` goes before it (go-apex writes both), and our id alone is a value of null
     (Go's `omitempty`). Every other line is log.
 
     Args:

@@ -159,7 +159,7 @@ def test_what_is_wrong_before_a_program_runs_gives_that_message() -> None:
     assert rows["ShimClosed"][0] == raised(lambda: closed({})).replace("cat", "bin/program")
 
 
-KEPT = {
+KEPT: dict[str, tuple[str, dict[str, Any]]] = {
     "NotReady": ("sleep 600", {"ready": True, "ready_within_ms": 1000}),
     "ReplyUnexpected": ('read -r line; printf \'{"a": 1}\\n{"b": 2}\\n\'; read -r line', {}),
 }

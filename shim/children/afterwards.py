@@ -22,7 +22,7 @@ class Afterwards:
     def __init__(self) -> None:
         self._waiting: dict[int, ref[Any]] = {}
 
-    def do(self, work: Callable[[], None], *, context: object) -> None:
+    def do(self, work: Callable[[], None], context: object) -> None:
         """Does the work when the context object goes; now, where there is none, or one of a kind that can't be watched."""
 
         def dropped(watched: ref[Any]) -> None:

@@ -35,6 +35,7 @@ class Pool:
     def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request]) -> None:
         self._name = settings.executable
         self._places = [Place(parent, settings, ahead) for _ in range(settings.max_children)]
+        self._grace = settings.grace_ms / 1000
         self._closed = False
         self._open()
         lifetime.watch(self)
@@ -123,9 +124,15 @@ class Pool:
         lifetime.forget(self)
 
     def end(self) -> None:
-        """This process ends: takes all children down, whatever they do."""
+        """This process ends: takes all children down, those too that are asked something at the moment, in this thread or another."""
         self._closed = True
-        _take_down(self._places)
+        free = self._take_free(at_most=len(self._places))
+        busy = [place.child for place in self._places if place.child is not None and place not in free]
+        for child in busy:
+            child.leave()
+        _take_down(free)
+        for child in busy:
+            child.go_away(self._grace)
 
     def __del__(self) -> None:
         """Nobody can ask its children any more."""

@@ -350,12 +350,13 @@ class Child:
         self._chunk = LARGE_PIPE_SIZE
         keep_large_blocks()
 
-    def _read_stderr(self, event: int) -> None:
+    def _read_stderr(self, event: int) -> int:
         data = os.read(self._stderr, self.log.chunk) if event & select.POLLIN else b""
         if data:
             self.stderr.feed(data)
         else:
             self._close(self._stderr)
+        return len(data)
 
     def _write(self) -> None:
         """Writes what the pipe takes. A child that does not read its request is no failure: its exit code speaks."""

@@ -6,13 +6,11 @@ line in the log that says why.
 
 from __future__ import annotations
 
-import orjson
-
-from shim.children.kept import Kept
+from shim.children.kept import READY, READY_BYTES, Kept
 from shim.children.wear import Wear
 from shim.errors import ExecutableError, NotReady, seconds
 from shim.invocation import FOREVER, Deadline, now
-from shim.outcome import Ended, Exited, Misbehaved, NotStarted, Overflowed, Refused, Replied, Signaled, Stopped
+from shim.outcome import Ended, Exited, Misbehaved, NotStarted, Overflowed, Refused, Replied, Signaled, Stopped, ending
 from shim.request import Line
 
 TYPE_CHECKING = False
@@ -28,14 +26,11 @@ SHOWN = 60
 """How many bytes of what a child should not have written are shown."""
 LINE_FEED = 1
 """So much of a request may be left unread: a reader of JSON may stop at the end of the value."""
-_READY = '{"ok":true}'
 GREETING = 0.002
 """Seconds that are waited after a child's first reply, where it is not asked to be ready first: what came may be a greeting, after which the
 reply comes."""
 REPORT = b'{"errorType"'
 """A reply that begins so is perhaps the last words of a child that fails: it is waited for whether it ends."""
-READY_BYTES = 4096
-"""How long the line may be by which a child says that it is ready."""
 
 
 class Place:
@@ -56,7 +51,8 @@ class Place:
         self._grace = settings.grace_ms / 1000
         self._wear = Wear(settings)
         self.child: Kept | None = None
-        self._started = False
+        self._started = True
+        """Whether a child was started in the last invocation here, or there was none yet: `work` starts no other then."""
         self._greets = False
         """Whether a child wrote something before its first reply, which the next ones may do as well."""
 
@@ -75,7 +71,7 @@ class Place:
             ended_by_itself = child is not self.child and not isinstance(outcome, (Stopped, Overflowed))
             if not ended_by_itself or child.read_something or request.framing.reply or self._started:
                 return outcome
-            self._note(f"{_ending(outcome)} before it read anything of the request, which a new one gets", request)
+            self._note(f"{ending(outcome)} before it read anything of the request, which a new one gets", request)
             return self._ask(self._start(request, deadline), request, deadline)
         except _NoChild as found:
             return found.outcome
@@ -183,6 +179,8 @@ class Place:
                 return outcome
             if framing.reply.startswith(REPORT) and isinstance(outcome, (Exited, Signaled)):
                 return outcome
+        if outcome is not None and not framing.excess:
+            self._note(f"{ending(outcome)} while nothing was asked of it; the next request gets a new one", request)
         if framing.excess:
             what = "besides its reply" if framing.complete else "which is no reply to what was asked"
             how = f"wrote {_shown(framing.excess)} {what}"
@@ -230,13 +228,17 @@ class Place:
                 self._await_ready(child, request, deadline)
                 return child
             why = self._is_unfit(child, request, deadline)
-            if why is None and not self._wear.is_reached(child, child.uses):
+            worn = why or self._wear.why(child, child.uses)
+            if worn is None:
                 return child
-            if why is not None:
+            if why is None:
+                self._note(f"{worn} and is replaced", request, level="INFO")
+                self.retire()
+            elif self.child is not None:
                 self._note(f"{why}; it was killed, and a new one gets the request", request)
                 self.drop()
             else:
-                self.retire()
+                self._note(f"{why}; a new one gets the request", request)
         return self._start(request, deadline)
 
     def _is_unfit(self, child: Kept, request: Request, deadline: Deadline) -> str | None:
@@ -244,7 +246,7 @@ class Place:
         child.attend(now())
         framing = child.framing
         if child.gone:
-            return f"{_ending(self._end(child, request, deadline))} while nothing was asked of it"
+            return f"{ending(self._end(child, request, deadline))} while nothing was asked of it"
         if not child.hears:
             return "closed its reply's descriptor while nothing was asked of it"
         if framing.excess or framing.overflowed:
@@ -297,25 +299,28 @@ class Place:
         framing: Line = child.framing  # type: ignore[assignment] # see _spawn
         until = child.started + self._ready_within
         is_last = deadline.stop_at is not None and deadline.stop_at < until
-        while not (framing.complete or framing.overflowed or child.gone) and child.hears:
-            if not child.attend(deadline.stop_at if is_last else until):
-                break
-        if framing.complete and _is_ready(framing.reply):
+        is_ready = child.comes_ready(deadline.stop_at if is_last else until)
+        if is_ready:
             child.framing = self._ahead().framing  # type: ignore[assignment] # the codec makes requests for this mode
             child.stderr.insert(child.framing.feed(framing.excess))
-            child.ready = True
-            return
+            if not child.framing.excess:
+                child.ready = True
+                return
         late = not (framing.complete or framing.overflowed or child.gone) and child.hears
         went = child.gone or (not child.hears and self._goes(child, deadline))
         outcome = self._end(child, request, deadline)
         if (late and is_last) or not isinstance(outcome, Ended) or (went and isinstance(outcome, (Exited, Signaled))):
             raise _NoChild(outcome)
         if late:
-            how = f"had not written its line {_READY} {seconds(self._ready_within)} (SHIM_READY_WITHIN_MS) after its start"
+            how = (
+                f"had not written its line {READY} {seconds(self._ready_within)} (SHIM_READY_WITHIN_MS) after its start"
+            )
+        elif is_ready:
+            how = f"wrote {_shown(framing.excess)} after its line {READY}, before it was asked"
         elif framing.reply:
-            how = f"wrote {_shown(framing.reply)} before it was asked, and not its line {_READY}"
+            how = f"wrote {_shown(framing.reply)} before it was asked, and not its line {READY}"
         else:
-            how = f"{_ending(outcome)} before it wrote its line {_READY}"
+            how = f"{ending(outcome)} before it wrote its line {READY}"
         raise _NoChild(
             NotStarted(
                 NotReady(how, executable=self._parent.name, duration=outcome.duration, stderr_tail=outcome.stderr_tail)
@@ -348,8 +353,7 @@ class Place:
         outcome = self._parent.end(child, request, deadline, grace=grace)
         self.child = None
         rest = child.framing.rest()
-        if rest:
-            child.stderr.insert(rest + b"\n")
+        child.stderr.insert(rest + b"\n" if rest else b"")
         if isinstance(outcome, Exited) and outcome.code in self._successes:
             how = "ended with success" + (f" (exit code {outcome.code})" if outcome.code else "")
             return Misbehaved(how, replied=False, **outcome.facts())
@@ -365,7 +369,8 @@ def _answer(child: Kept) -> Replied | Refused:
     framing = child.framing
     tail = ""
     if not child.stderr.silent:
-        child.stderr.close()  # its last line may else wait for the next invocation, for hours
+        child.empty_stderr()  # what it wrote before the reply is this invocation's
+        child.stderr.close()  # its last line may else wait for the next one, for hours
         tail = child.stderr.tail
     message = framing.message
     if message is not None and "error" in message:
@@ -381,28 +386,6 @@ class _NoChild(Exception):
         self.outcome = outcome
 
 
-def _ending(outcome: Outcome) -> str:
-    """How a child ended, as the predicate of a sentence."""
-    match outcome:
-        case Exited():
-            return f"ended with exit code {outcome.code}"
-        case Signaled():
-            return f"was killed by {outcome.signal}"
-        case Misbehaved():
-            return outcome.how
-        case NotStarted():
-            return "was not started"
-        case _:
-            return "was stopped"
-
-
 def _shown(data: bytes | bytearray) -> str:
     """The beginning of some bytes, as a person reads them."""
     return f"{bytes(data[:SHOWN])!r}{'…' if len(data) > SHOWN else ''}"
-
-
-def _is_ready(line: bytes | bytearray) -> bool:
-    try:
-        return bool(orjson.loads(line) == {"ok": True})
-    except orjson.JSONDecodeError:
-        return False

@@ -31,7 +31,7 @@ class Wear:
     def why(self, child: Child, uses: int = 0) -> str | None:
         """Why it is to be replaced, as the predicate of a sentence, or None."""
         if uses >= self._max_uses:
-            return f"has served {uses} requests (max_uses)"
+            return f"has served max_uses={uses}"
         age = now() - child.started
         if age >= self._max_age:
             return f"is {seconds(age)} old (max_age_ms)"
