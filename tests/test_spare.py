@@ -75,8 +75,11 @@ class Stage:
         eventually(lambda: len(self.started()) >= goal)
 
     def spares(self, count: int = 1) -> list[int]:
-        """The spares: so many children, all of which live and have begun. Nothing else of the actor is there."""
-        eventually(lambda: set(self.children()) <= set(self.started()))
+        """The spares: so many children, all of which live and have begun. Nothing else of the actor is there.
+
+        One that was started just now shows another program for a moment: the kernel lets its parent go on before it changes it.
+        """
+        eventually(lambda: len(self.children()) >= count and set(self.children()) <= set(self.started()))
         found = self.children()
 
         assert "Z" not in map(state, found)

@@ -6,18 +6,29 @@ import queue
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-NEXT = "/2018-06-01/runtime/invocation/next"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RUNTIME = "/2018-06-01/runtime/"
+RESTORE = "restore/next"
 
 
 class RuntimeApi:
-    """The API on a port of its own, as a context manager. `address` is what AWS_LAMBDA_RUNTIME_API wants."""
+    """The API on a port of its own, as a context manager. `address` is what AWS_LAMBDA_RUNTIME_API wants.
 
-    def __init__(self) -> None:
+    Args:
+        hear: is told of each request before it is answered: "next", "response", "error", "restore/next" or "restore/error".
+    """
+
+    def __init__(self, hear: Callable[[str], object] = lambda _: None) -> None:
+        self._hear = hear
         self._events: queue.Queue[tuple[bytes, dict[str, str]] | None] = queue.Queue()
         self._posts: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        self._snapshot = threading.Event()
+        self._restored = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=[0.01])
@@ -25,8 +36,25 @@ class RuntimeApi:
 
     def invoke(self, event: bytes, **headers: str) -> tuple[str, bytes]:
         """What is posted for that event, which goes out with these headers: "response" or "error", and the body."""
+        self.send(event, **headers)
+        return self.receive()
+
+    def send(self, event: bytes, **headers: str) -> None:
+        """Hands out that event as soon as somebody asks."""
         self._events.put((event, {name.replace("_", "-"): value for name, value in headers.items()}))
+
+    def receive(self) -> tuple[str, bytes]:
+        """The next that is posted: "response", "error" or "restore/error", and the body."""
         return self._posts.get(timeout=30)
+
+    def await_snapshot(self) -> None:
+        """Returns when the function may be frozen and copied: it asks for its restore, which comes with `restore`."""
+        if not self._snapshot.wait(timeout=30):
+            raise TimeoutError("the function does not ask to be restored")
+
+    def restore(self) -> None:
+        """The function goes on, as every copy of it does."""
+        self._restored.set()
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -34,19 +62,34 @@ class RuntimeApi:
 
     def __exit__(self, *_: object) -> None:
         self._events.put(None)
+        self._restored.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        events, posts = self._events, self._posts
+        events, posts, hear, snapshot, restored = (
+            self._events,
+            self._posts,
+            self._hear,
+            self._snapshot,
+            self._restored,
+        )
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                if self.path == RUNTIME + RESTORE:
+                    hear(RESTORE)
+                    snapshot.set()
+                    restored.wait()
+                    self._answer(200, b"", {})
+                    return
+                hear("next")
                 event = events.get()
-                if event is None:  # the end: a client that still waits gets no answer
+                if event is None:  # the end: clients that still wait get no answer
+                    events.put(None)
                     self.close_connection = True
                     return
                 body, headers = event
@@ -65,8 +108,11 @@ class RuntimeApi:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                path = urlsplit(self.path).path.removeprefix(RUNTIME)
+                kind = path if path.startswith("restore/") else path.rpartition("/")[2]
+                hear(kind)
                 self._answer(202, b'{"status":"OK"}', {"Content-Type": "application/json"})
-                posts.put((urlsplit(self.path).path.rpartition("/")[2], body))
+                posts.put((kind, body))
 
             def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
                 self.send_response(status)
