@@ -114,11 +114,18 @@ class Shim:
         request = self._codec.encode(invocation, self._invocations)
         try:
             if self._metrics is None:
-                return read(self._runner.run(request, deadline))
-            return self._answer_measured(request, deadline, read, self._metrics)
-        finally:
-            if self._runner.has_work:
-                self._do_afterwards(self._runner.work, invocation.context)
+                answer = read(self._runner.run(request, deadline))
+            else:
+                answer = self._answer_measured(request, deadline, read, self._metrics)
+        except Exception:
+            if (
+                self._runner.has_work
+            ):  # now: awslambdaric's frames keep the context of a failure until a garbage collection
+                self._runner.work()
+            raise
+        if self._runner.has_work:
+            self._do_afterwards(self._runner.work, invocation.context)
+        return answer
 
     def _answer_measured(
         self, request: Request, deadline: Deadline, read: Callable[[Outcome], T], metrics: Metrics

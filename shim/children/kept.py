@@ -8,8 +8,7 @@ import select
 import orjson
 
 from shim.children import sweep
-from shim.children.pipes import enlarge
-from shim.children.process import PIPE_SIZE, Child
+from shim.children.process import Child
 from shim.children.reaper import TICK
 from shim.invocation import now
 
@@ -37,7 +36,8 @@ class Kept(Child):
     uses = 0
     """How many requests it was sent."""
     framing: Framing
-    _roomy = False
+    left_unread = False
+    """Whether it had not read all of its request when it replied."""
 
     def spawn(self, arguments: list[str], environment: Mapping[bytes, bytes], **how: Any) -> None:
         """As every child, and prepares the look at the idle child.
@@ -47,17 +47,12 @@ class Kept(Child):
         """
         super().spawn(arguments, environment, **how)
         os.set_blocking(self._stdin, False)
-        # A pipe of one page polls as writable only when it is empty: one look tells as well whether the last request was read. That its child
-        # has died shows at the reply, which nobody else holds as a rule; if somebody does, the request tells.
-        enlarge(self._stdin, select.PIPE_BUF)
         self._idle = select.poll()
-        self._idle.register(self._stdin, select.POLLOUT)
         self._idle.register(self._reply, select.POLLIN)
-        self._silence = [(self._stdin, select.POLLOUT)]
 
     def is_idle(self) -> bool:
-        """Whether it is silent and has read its last request, and lives, as far as its pipes tell. If not, `attend` and `unread` tell more."""
-        return self._idle.poll(0) == self._silence and self.ready and not self._roomy
+        """Whether it is silent and lives, as far as the look at its reply's pipe tells, and has read its last request. If not, `attend` tells more."""
+        return self.ready and not self.left_unread and not self._idle.poll(0)
 
     @property
     def unread(self) -> int:
@@ -100,10 +95,3 @@ class Kept(Child):
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
         except ChildProcessError:  # who attends to it has reaped it
             return False
-
-    def _make_room(self, size: int) -> None:
-        if not self._roomy:
-            self._roomy = True
-            enlarge(self._stdin, PIPE_SIZE)
-        if size > PIPE_SIZE:
-            super()._make_room(size)

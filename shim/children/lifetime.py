@@ -8,6 +8,7 @@ another's.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 from weakref import WeakSet
@@ -31,6 +32,19 @@ else:
 _owners: WeakSet[Owner] = WeakSet()
 
 
+def is_collecting() -> bool:
+    """Whether the garbage collector runs: then we may be anywhere, in the middle of a line of the log or of another invocation."""
+    return _collecting
+
+
+def _note_collection(phase: str, _: object) -> None:
+    global _collecting  # noqa: PLW0603 - there is one collector in a process
+    _collecting = phase == "start"
+
+
+_collecting = False
+
+
 def watch(owner: Owner) -> None:
     """From now on its children go with this process."""
     if not _owners:
@@ -49,6 +63,7 @@ def _prepare() -> None:
     if not _prepared:
         _prepared = True
         atexit.register(_end_all)
+        gc.callbacks.append(_note_collection)
         os.register_at_fork(after_in_child=_were_forked)
     if sys.version_info >= (3, 12) and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         try:

@@ -34,7 +34,7 @@ class OneShot:
         if settings.spare:
             from shim.children.spare import Spares  # noqa: PLC0415 - only where it is asked for
 
-            self._spares = Spares(parent, settings, start=self._start, ahead=ahead)
+            self._spares = Spares(parent, settings, ahead)
 
     def start(self) -> None:
         """Starts the first spares, at init or after a snapshot."""
@@ -81,19 +81,3 @@ class OneShot:
             if child is not None:
                 self._parent.destroy(child)
             raise
-
-    def _start(self, ahead: Request) -> Child:
-        """A child that waits for its request.
-
-        Raises:
-            ExecutableError: the kernel refuses.
-        """
-        child = self._parent.make(Child, ahead)
-        try:
-            self._parent.start(child, ahead)
-        except ExecutableError:
-            raise
-        except BaseException:
-            self._parent.destroy(child)
-            raise
-        return child

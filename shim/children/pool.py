@@ -51,7 +51,7 @@ class Pool:
 
     def start(self) -> Outcome | None:
         """Starts the first child, at init or after a snapshot. None where all is well, else what became of it."""
-        return self._free[-1].start()
+        return None if self._closed else self._free[-1].start()
 
     def run(self, request: Request, deadline: Deadline) -> Outcome:
         """What the child did with the request, in a place that is free within the deadline."""
@@ -136,7 +136,11 @@ class Pool:
 
     def __del__(self) -> None:
         """Nobody can ask its children any more."""
-        self.end()
+        if lifetime.is_collecting():
+            for place in self._places:
+                place.kill_quietly()
+        else:
+            self.end()
 
     def was_forked(self) -> None:
         """In a forked process: all children are the other's. This one starts its own."""
@@ -148,7 +152,6 @@ class Pool:
 def _take_down(places: list[Place]) -> None:
     """Tells all children to end, and then waits for one after the other."""
     for place in places:
-        if place.child is not None:
-            place.child.leave()
+        place.leave()
     for place in places:
         place.retire()

@@ -14,7 +14,7 @@ from itertools import count, starmap
 
 from shim.children import sweep
 from shim.children.descriptors import CLOSES_THE_REST, lift, seal_descriptors
-from shim.children.reaper import LONGEST_TICK, TICK, own_peak, reap
+from shim.children.reaper import LONGEST_TICK, TICK, late, own_peak, reap
 from shim.invocation import FOREVER, now
 
 TYPE_CHECKING = False
@@ -62,10 +62,9 @@ class Child:
     """
 
     gone = False
-    tmp: str | None = None
-    """The folder for its temporary files, where it has one of its own."""
-    kept = False
-    """Whether its standard input stays open after a request."""
+    over = False  # whether nothing of it is left, our ends of its pipes included
+    tmp: str | None = None  # the folder for its temporary files, where it has one of its own
+    kept = False  # whether its standard input stays open after a request
     read_something = True
     _tick = TICK
     _chunk = PIPE_SIZE
@@ -287,6 +286,12 @@ class Child:
         finally:
             self.close()
 
+    def kill_quietly(self) -> None:
+        """Kills its group and says nothing in the log, whose lock may be held. It is reaped later."""
+        sweep.kill_group(self.pid)
+        late.add(self.pid)
+        self.abandon()
+
     def close(self) -> None:
         """Closes our ends, and gives the child's last line to the log."""
         self.stderr.close()
@@ -300,6 +305,7 @@ class Child:
         self._pidfds.clear()
         self._shut(list(self._open))
         sweep.driven.difference_update(self._born)
+        self.over = True
 
     def _sweep(self, *, alone: bool, until: float) -> int:
         """Kills what it left behind; returns how many there were."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 
-from shim.children import lifetime
+from shim.children import lifetime, sweep
+from shim.children.process import Child
 from shim.children.wear import Wear
 from shim.errors import ExecutableError, ShimError
 from shim.invocation import FOREVER, Deadline, now
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shim.children.parent import Parent
-    from shim.children.process import Child
     from shim.request import Request
     from shim.settings import Settings
 
@@ -24,17 +24,13 @@ class Spares:
     """Keeps so many spares. Several threads may take some.
 
     Args:
-        parent: ends the children.
+        parent: starts and ends the children.
         settings: what is asked for.
-        start: starts a child as the request says.
         ahead: makes what a spare is told at its start.
     """
 
-    def __init__(
-        self, parent: Parent, settings: Settings, *, start: Callable[[Request], Child], ahead: Callable[[], Request]
-    ) -> None:
+    def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request]) -> None:
         self._parent = parent
-        self._start = start
         self._ahead = ahead
         self._wanted = settings.spare
         self._wear = Wear(settings)
@@ -51,17 +47,26 @@ class Spares:
         """
         while self._waiting:
             child = self._waiting.pop(0)
-            if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            sweep.waiting.pop(child.pid, None)
+            if self._has_ended(child):
                 self._end(child)
                 self._parent.log.note(
                     f"a spare of {self._parent.name} had ended before it was asked: spares are for programs that wait for their standard input",
                     request_id=request.request_id,
                 )
             elif self._wear.is_reached(child):
-                self._end(child)
+                self._parent.destroy(
+                    child
+                )  # at once: its grace would be the invocation's time, and it was asked nothing
             else:
                 return child
         return None
+
+    def _has_ended(self, child: Child) -> bool:
+        try:
+            return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:  # and somebody else has reaped it
+            return True
 
     def fill(self) -> None:
         """Starts as many as are missing. What can't be started is left to the next invocation, which tells its caller why."""
@@ -69,11 +74,27 @@ class Spares:
             return
         try:
             while len(self._waiting) < self._wanted and not self._closed:
-                self._waiting.append(self._start(self._ahead()))
+                child = self._start()
+                sweep.waiting[child.pid] = child.mark
+                self._waiting.append(child)
+            if self._closed:  # by another thread, meanwhile
+                self.dismiss()
         except ExecutableError:
             pass
         finally:
             self._filling.release()
+
+    def _start(self) -> Child:
+        ahead = self._ahead()
+        child = self._parent.make(Child, ahead)
+        try:
+            self._parent.start(child, ahead)
+        except ExecutableError:
+            raise
+        except BaseException:
+            self._parent.destroy(child)
+            raise
+        return child
 
     def dismiss(self) -> None:
         """Takes all spares down. Their input is not closed first: that would be a request which is empty."""
@@ -92,15 +113,24 @@ class Spares:
 
     def __del__(self) -> None:
         """Nobody can take one any more."""
-        self.close()
+        if lifetime.is_collecting():
+            while self._waiting:
+                child = self._waiting.pop()
+                sweep.waiting.pop(child.pid, None)
+                child.kill_quietly()
+        else:
+            self.close()
 
     def was_forked(self) -> None:
         """In a forked process: the spares are another's."""
         while self._waiting:
-            self._waiting.pop().abandon()
+            child = self._waiting.pop()
+            sweep.waiting.pop(child.pid, None)
+            child.abandon()
         self._filling = allocate_lock()
 
     def _end(self, child: Child) -> None:
+        sweep.waiting.pop(child.pid, None)
         try:
             self._parent.end(
                 child, self._ahead(), Deadline(now(), remaining=FOREVER, margin=FOREVER, grace=self._grace)

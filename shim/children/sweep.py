@@ -30,7 +30,10 @@ BRIEF = 0.3
 """Seconds in which the kernel can't count through all process numbers; after a longer time /proc is listed."""
 
 driven: set[int] = set()
-"""The children that are in an invocation now, of every Shim in this process."""
+"""The children that live, of every Shim in this process."""
+
+waiting: dict[int, bytes] = {}
+"""Those among them that wait for their one invocation, and their marks."""
 
 _subreaper = False
 _loadavg: int | None = None
@@ -74,7 +77,7 @@ def alone_on_lambda(environ: Mapping[str, str] = os.environ) -> bool:
 
 def orphanage(alone: bool) -> int | None:
     """The parent whose new children are our child's orphans: ours if we are the subreaper, 1 if we are alone on Lambda; else nobody's."""
-    if len(driven) > 1:
+    if len(driven - waiting.keys()) > 1:
         return None
     if _subreaper:
         return os.getpid()
@@ -157,9 +160,11 @@ def _is_of(pid: int, child: int, born: int, mark: bytes, orphans_of: int | None)
         return False
     if look.state in (b"Z", b"X") and look.threads < 2:  # its first thread may have ended while others live
         return False
-    if child in (look.session, look.group) or look.parent == orphans_of or _is_marked(pid, mark):
+    if child in (look.session, look.group) or _is_marked(pid, mark):
         return _leads_its_threads(pid)
-    return False
+    if look.parent != orphans_of or look.session in waiting or look.group in waiting:
+        return False
+    return not any(_is_marked(pid, other) for other in list(waiting.values())) and _leads_its_threads(pid)
 
 
 def _is_marked(pid: int, mark: bytes) -> bool:
