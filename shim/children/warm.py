@@ -41,8 +41,6 @@ class Place:
         self._grace = settings.grace_ms / 1000
         self._wear = Wear(settings)
         self._kept: Kept | None = None
-        self._old: Kept | None = None
-        """The child before, which may not have gone yet."""
         self._started = True
         """Whether a child was started in the last invocation here, or there was none yet: `work` starts no other then."""
 
@@ -93,7 +91,7 @@ class Place:
     @property
     def has_work(self) -> bool:
         """Whether `work` may have something to do."""
-        return self.child is None or self._old is not None or self._wear.is_limited
+        return self.child is None or self._wear.is_limited
 
     def work(self) -> None:
         """What can wait until the answer is out: retires a child that has served enough, and starts one where there is none.
@@ -101,8 +99,6 @@ class Place:
         At most one is started an invocation, so that a program which dies at once is not started in a loop.
         """
         try:
-            self._retire(self._old)
-            self._old = None
             child = self.child
             if child is not None:
                 why = self._wear.why(child, child.uses)
@@ -119,19 +115,13 @@ class Place:
 
     def leave(self) -> None:
         """The first step of `retire`, for who has several places."""
-        for child in self._children():
-            child.leave()
+        if self.child is not None:
+            self.child.leave()
 
     def retire(self) -> None:
         """The ladder, for a child that is not asked any more: the end of its input, SIGTERM, SIGKILL, with the grace in between."""
-        for child in self._children():
-            self._retire(child)
-
-    def _children(self) -> list[Kept]:
-        return [child for child in (self._old, self._kept) if child is not None and not child.over]
-
-    def _retire(self, child: Kept | None) -> None:
-        if child is None or child.over:
+        child = self.child
+        if child is None:
             return
         try:
             child.leave()
@@ -145,23 +135,20 @@ class Place:
 
     def drop(self) -> None:
         """Kills the child at once, whatever its state."""
-        for child in self._take_out():
+        child = self.child
+        self._kept = None
+        if child is not None:
             self._parent.destroy(child)
 
     def kill_quietly(self) -> None:
         """As `drop`, without a word."""
-        for child in self._take_out():
-            child.kill_quietly()
+        if self.child is not None:
+            self.child.kill_quietly()
 
     def forget(self) -> None:
         """In a forked process: the child is another's."""
-        for child in self._take_out():
-            child.abandon()
-
-    def _take_out(self) -> list[Kept]:
-        children = self._children()
-        self._old = self._kept = None
-        return children
+        if self.child is not None:
+            self.child.abandon()
 
     def _fit_child(self, request: Request, deadline: Deadline) -> Kept:
         """The child that is there, if a second look finds nothing wrong with it, or a new one.
@@ -180,7 +167,7 @@ class Place:
                 return child
             if why is None:
                 self._conversation.note(f"{worn} and is replaced", request, level="INFO")
-                self._replace(child)
+                self.drop()  # not by the ladder, which would take the invocation's time
             elif not child.over:
                 self._conversation.note(f"{why}; it was killed, and a new one gets the request", request)
                 self.drop()
@@ -204,13 +191,6 @@ class Place:
             )
             return self._start(request, deadline)
         return child
-
-    def _replace(self, child: Kept) -> None:
-        """Makes the place free at once; what is left of the ladder comes when the answer is out."""
-        if self._old is not None and not self._old.over:
-            self._parent.destroy(self._old)
-        self._old, self._kept = child, None
-        child.leave()
 
     def _start(self, request: Request, deadline: Deadline) -> Kept:
         """A new child, for that request.
