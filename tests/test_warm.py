@@ -494,7 +494,8 @@ def test_the_end_after_the_reply_keeps_the_reply(stage: Stage) -> None:
 
     assert len(set(pids)) == 10
     ask(program)
-    assert stage.notes == ["ended with exit code 3 while nothing was asked of it" for _ in pids]
+    assert set(stage.notes) == {"ended with exit code 3 while nothing was asked of it"}
+    assert len(stage.notes) - len(pids) in (0, 1)  # the last is told when it is found out
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class Conversation:
                 if not self._goes(child, deadline):
                     return self._break_off(child, "closed its reply's descriptor", request, deadline, replied=False)
                 break
-        if framing.complete and isinstance(framing, Line) and not child.gone:
+        if framing.complete and not child.gone:
             unread = child.unread
             child.left_unread = unread > LINE_FEED
             if unread >= len(request.stdin):
@@ -108,24 +108,15 @@ class Conversation:
     def _look_twice(self, child: Kept, deadline: Deadline) -> None:
         """Looks again where a line may be no reply: the first may be a greeting, and an error the last words of a child that fails."""
         if child.framing.reply.startswith(REPORT):
-            self._dies(child, deadline)
-        elif not self._says_ready:
+            child.dies_within(self._parent.linger, deadline)
+        elif not self._says_ready and isinstance(child.framing, Line):
             child.attend(now() + GREETING)
 
     def _goes(self, child: Kept, deadline: Deadline) -> bool:
         """Whether a child that has closed its reply's descriptor had replied, or ends now, as one does that has closed all of them."""
         if child.framing.complete:
             return True
-        return self._dies(child, deadline)
-
-    def _dies(self, child: Kept, deadline: Deadline) -> bool:
-        """Whether it ends within linger_ms."""
-        until = now() + self._parent.linger
-        if deadline.stop_at is not None:
-            until = min(until, deadline.stop_at)
-        while not child.gone and child.attend(until):
-            pass
-        return child.gone
+        return child.dies_within(self._parent.linger, deadline)
 
     def is_unfit(self, child: Kept, request: Request, deadline: Deadline) -> str | None:
         """Why it can't be asked again, or None."""

@@ -167,7 +167,7 @@ class Place:
                 return child
             if why is None:
                 self._conversation.note(f"{worn} and is replaced", request, level="INFO")
-                self.drop()  # not by the ladder, which would take the invocation's time
+                self._dismiss(child, deadline)
             elif not child.over:
                 self._conversation.note(f"{why}; it was killed, and a new one gets the request", request)
                 self.drop()
@@ -191,6 +191,12 @@ class Place:
             )
             return self._start(request, deadline)
         return child
+
+    def _dismiss(self, child: Kept, deadline: Deadline) -> None:
+        """Ends a child in an invocation's time: it has linger_ms to go when its input has ended."""
+        child.leave()
+        child.dies_within(self._parent.linger, deadline)
+        self.drop()
 
     def _start(self, request: Request, deadline: Deadline) -> Kept:
         """A new child, for that request.

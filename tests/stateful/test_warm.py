@@ -600,7 +600,7 @@ REACHING: dict[State, list[str]] = {
     State.DEAD: ["echoes", "kills_it"],
 }
 """How a new Shim comes to be in that state."""
-LEADING = {**REACHING, State.FRESH: ["drops_a_context"], State.DEAD: ["replies and exits"]}
+LEADING = {**REACHING, State.NONE: ["exits"], State.FRESH: ["drops_a_context"], State.DEAD: ["replies and exits"]}
 """How it comes to be in that state from most others."""
 PATHS: dict[tuple[State, State], tuple[int | None, list[str]]] = {
     **{(before, after): (None, REACHING[before] + LEADING[after]) for before, after in POSSIBLE},
@@ -608,6 +608,7 @@ PATHS: dict[tuple[State, State], tuple[int | None, list[str]]] = {
     **{(before, State.WORN): (1, [*REACHING[before], "echoes"]) for before in State},
     **{(State.WORN, after): (2, ["echoes", "echoes", *LEADING[after]]) for after in State},
     (State.IDLE, State.WORN): (2, ["echoes", "echoes"]),
+    (State.NONE, State.FRESH): (None, ["exits"]),
     (State.WORN, State.FRESH): (1, ["echoes", "drops_a_context"]),
     (State.WORN, State.WORN): (1, ["echoes", "echoes"]),
     (State.FROZEN, State.FRESH): (None, ["freezes_it", "continues_it"]),
