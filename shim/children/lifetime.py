@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the enums that `signal` puts around it cost a cold start 0.3 ms
 
+HEARS_SIGTERM = sys.version_info >= (3, 12)
+"""Whether Lambda sends SIGTERM: its runtime client can hear it from then on, since it waits for the next event in another thread."""
+
 _owners: WeakSet[Owner] = WeakSet()
 
 
@@ -65,7 +68,7 @@ def _prepare() -> None:
         atexit.register(_end_all)
         gc.callbacks.append(_note_collection)
         os.register_at_fork(after_in_child=_were_forked)
-    if sys.version_info >= (3, 12) and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+    if HEARS_SIGTERM and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         try:
             signal.signal(signal.SIGTERM, _end_with)
         except ValueError:
