@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import select
-from _thread import allocate_lock
+from _thread import RLock
 from functools import cache
 
 from shim.invocation import now, timestamp
@@ -32,8 +32,8 @@ CHUNK = 64 * 1024
 RECORDS_CHUNK = 4 * 1024
 """How much of a living child's is read at a time: a record takes up to 2 µs, and the deadline is looked at in between."""
 
-_turn = allocate_lock()
-"""Between the poll and the write no other thread of ours may fill the pipe."""
+_turn = RLock()
+"""Between the poll and the write no other thread of ours may fill the pipe. A signal's handler in the same thread may."""
 
 
 class Log:
@@ -129,6 +129,12 @@ class Log:
                 self._midline = False
                 self._pending.clear()
 
+    def forget(self) -> None:
+        """Drops what waits: it is another process's to write."""
+        self._pending.clear()
+        self._dropped = 0
+        self.descriptor = None
+
     def _begin_a_line(self) -> None:
         """Ends a line whose own end was dropped, and says how much was. No level keeps that back."""
         if self._midline:
@@ -182,6 +188,17 @@ def function_log() -> Log:
     from shim.records import Records  # noqa: PLC0415 - only in this format
 
     return Log(2, Records(os.environ.get("AWS_LAMBDA_LOG_LEVEL", ""), clock=timestamp))
+
+
+def _begin_anew() -> None:
+    """In a forked process: the other one writes what waits, and the thread that held the lock is not here."""
+    global _turn  # noqa: PLW0603 - one lock for all logs
+    _turn = RLock()
+    if function_log.cache_info().currsize:
+        function_log().forget()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 class StandardError:

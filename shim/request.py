@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, TypeAlias
 
+LONG = 65_536
 BLANKS = b" \t\r\n"
 """What JSON calls white space."""
 
@@ -166,6 +167,11 @@ class Envelope:
         """Whether a line has more than `limit` bytes."""
         return len(self._buffer) > self.limit
 
+    @property
+    def is_long(self) -> bool:
+        """Whether the line that comes is a long one."""
+        return len(self._buffer) >= LONG
+
     def follow(self, last: Framing) -> None:
         """Takes over the beginning of a line from the framing of the request before."""
         self._buffer += last.rest()
@@ -178,6 +184,8 @@ class Envelope:
             return b""
         lines = bytes(self._buffer + data[:end]) if self._buffer else data[:end]
         self._buffer[:] = data[end:]
+        if b'"id"' not in lines:
+            return lines
         return b"".join([line + b"\n" for line in lines[:-1].split(b"\n") if not self._takes(line)])
 
     def rest(self) -> bytes:

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import shim
+from shim import logs
 from shim.invocation import timestamp
 from shim.local.context import LambdaContext
 from shim.logs import CAPACITY, LONGEST_LINE, RESERVE, Log, StandardError, function_log
@@ -24,6 +25,7 @@ from shim.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 def collect(chunks: list[bytes], tail_bytes: int = 100) -> tuple[list[bytes], str]:
@@ -451,3 +453,40 @@ def read_all(descriptor: int) -> bytes:
     while chunk := os.read(descriptor, 65536):
         data += chunk
     return bytes(data)
+
+
+def test_a_signals_handler_may_write_to_the_log_in_the_middle_of_a_line() -> None:
+    """As ours does on SIGTERM: the lock is its own thread's."""
+    read, write = os.pipe()
+    log = Log(write)
+    with logs._turn:  # noqa: SLF001 - where the handler finds it
+        log.note("hello")
+
+    assert os.read(read, 100) == b"shim: hello\n"
+    os.close(read)
+    os.close(write)
+
+
+def test_a_forked_process_writes_though_another_thread_held_the_log(tmp_path: Path) -> None:
+    """And it does not write what the other one has to."""
+    code = (
+        "import os, threading\n"
+        "from shim import logs\n"
+        "log = logs.function_log()\n"
+        "log._pending += b'theirs\\n'\n"
+        "held, done = threading.Event(), threading.Event()\n"
+        "def hold():\n"
+        "    with logs._turn:\n"
+        "        held.set(); done.wait()\n"
+        "threading.Thread(target=hold).start()\n"
+        "held.wait()\n"
+        "forked = os.fork()\n"
+        "if not forked:\n"
+        "    log.note('hello'); os._exit(0)\n"
+        "os.waitpid(forked, 0)\n"
+        "log._pending.clear(); done.set()\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    ended = subprocess.run(command, capture_output=True, timeout=30, check=True, cwd=tmp_path)
+
+    assert ended.stderr == b"shim: hello\n"

@@ -1183,3 +1183,96 @@ def test_a_shim_that_is_dropped_without_close_leaves_nothing(stage: Stage) -> No
 
     assert stage.processes() == []
     assert len(descriptors() - before) <= 1  # /proc/loadavg, opened once
+
+
+# What somebody else holds, and last words
+
+BEQUEATHING = """
+for line in sys.stdin:
+    event = json.loads(line)["event"]
+    if event == "crash": os._exit(3)
+    if event == "bequeath" and os.fork() == 0:
+        while not (here / "go").exists(): time.sleep(0.005)
+        os.write(1, b'"late"\\n')
+        os._exit(0)
+    tell(event)
+    if event == "bequeath" and (here / "dies").exists(): os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("dies", [True, False])
+@pytest.mark.parametrize("event", ["mine", "crash"])
+def test_a_line_of_a_process_that_a_child_left_behind_is_nobodys_answer(dies: bool, event: str, stage: Stage) -> None:
+    """It holds the child's pipe, and writes when the child has gone, or while another request is asked."""
+    if dies:
+        (stage.folder / "dies").touch()
+    program = stage.python(UNREAD + BEQUEATHING, linger_ms=300, max_children=1)
+
+    assert ask(program, "bequeath") == "bequeath"
+
+    (stage.folder / "go").touch()
+    if event == "mine":
+        answers = []
+        try:
+            answers.append(ask(program, "mine"))
+        except shim.ReplyUnexpected:  # where the line came first, and the child lives
+            assert not dies
+        assert answers in ([], ["mine"])
+    else:
+        assert isinstance(failure(program, "crash"), (shim.ExitError, shim.ReplyUnexpected))
+
+
+@pytest.mark.parametrize("delay", ["", "sleep 0.3; "])
+def test_an_error_is_the_last_word_of_a_child_that_fails_however_long_it_takes_to_end(delay: str, stage: Stage) -> None:
+    program = stage.warm(f"""read -r line; echo '{{"errorType":"BadInput","errorMessage":"line 3"}}'; {delay}exit 1""")
+    error = failure(program)
+
+    assert (type(error).__name__, str(error), error.exit_code) == ("BadInput", "line 3", 1)
+
+
+def test_an_error_is_a_reply_of_a_child_that_does_not_fail(stage: Stage) -> None:
+    report = {"errorType": "BadInput", "errorMessage": "line 3"}
+    program = stage.warm(loop(f"bad: echo '{json.dumps(report, separators=(',', ':'))}'"))
+
+    assert ask(program, "bad") == report
+    assert ask(program)["pid"]
+
+
+def test_a_start_finds_the_child_that_is_there(stage: Stage) -> None:
+    """As after a snapshot, where a function's own hook has called it before."""
+    program = stage.warm(loop(before='echo start >> "$HERE/starts"'))
+    first = ask(program)["pid"]
+    program._start()  # noqa: SLF001 - what the hook of SnapStart calls
+
+    assert ask(program)["pid"] == first
+    assert len(stage.note("starts")) == 1
+
+
+def test_a_child_that_somebody_else_reaps_when_it_is_replaced_costs_no_answer(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait4 = os.wait4
+
+    def reaped(pid: int, options: int) -> Any:
+        wait4(pid, options)
+        return wait4(pid, options)  # ECHILD
+
+    program = stage.warm(loop(), max_uses=1)
+    monkeypatch.setattr(os, "wait4", reaped)
+    pids = [ask(program)["pid"] for _ in range(3)]
+    monkeypatch.undo()
+
+    assert len(set(pids)) == 3
+
+
+def test_an_error_that_is_nested_too_deep_to_be_told_is_one(stage: Stage) -> None:
+    deep = "[" * 1010 + "]" * 1010
+    program = stage.python(
+        UNREAD
+        + f"""
+for line in sys.stdin: os.write(1, b'{{"id": "%s", "error": {deep}}}\\n' % json.loads(line)["id"].encode())
+""",
+        framing="envelope",
+    )
+
+    assert isinstance(failure(program), (shim.ReportedError, shim.OutputInvalid))

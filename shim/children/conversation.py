@@ -29,7 +29,9 @@ GREETING = 0.002
 """Seconds that are waited after a child's first reply, where it is not asked to be ready first: what came may be a greeting, after which the
 reply comes."""
 REPORT = b'{"errorType"'
-"""A reply that begins so is perhaps the last words of a child that fails: it is waited for whether it ends."""
+"""A reply that begins so is perhaps the last words of a child that fails: its input ends, and it is waited for how it ends."""
+PATIENCE = 1.0
+"""Seconds for that: on the smallest function an interpreter takes a third of them."""
 
 
 class NoChild(Exception):
@@ -83,8 +85,11 @@ class Conversation:
                 return self._break_off(child, how, request, deadline)
             if child.uses == 1 or framing.reply.startswith(REPORT):
                 self._look_twice(child, deadline)
-        if framing.complete and not (framing.excess or framing.overflowed or child.gone):
-            return _answer(child)
+        if framing.complete and (child.over or not (framing.excess or framing.overflowed or child.gone)):
+            answer = _answer(child)
+            if self._parent.log.descriptor is not None:
+                self._parent.log.settle(self._parent.linger, deadline.give_up_at)
+            return answer
         return self._conclude(child, request, deadline)
 
     def _conclude(self, child: Kept, request: Request, deadline: Deadline) -> Outcome:
@@ -92,7 +97,12 @@ class Conversation:
         framing = child.framing
         outcome = None
         if child.gone or framing.overflowed or not (framing.complete or framing.excess):
+            if child.gone and isinstance(framing, Line):
+                child.end_reply()  # what comes later is somebody else's, who held its pipe
             outcome = self.end(child, request, deadline)
+            if framing.complete and not child.read_something:
+                how = f"wrote {_shown(framing.reply)} before it had read anything of its request"
+                return self._breach(child, how, request, outcome)
             if framing.overflowed or not (framing.complete or framing.excess) or isinstance(outcome, Stopped):
                 return outcome
             if framing.reply.startswith(REPORT) and isinstance(outcome, (Exited, Signaled)):
@@ -108,7 +118,9 @@ class Conversation:
     def _look_twice(self, child: Kept, deadline: Deadline) -> None:
         """Looks again where a line may be no reply: the first may be a greeting, and an error the last words of a child that fails."""
         if child.framing.reply.startswith(REPORT):
-            child.dies_within(self._parent.linger, deadline)
+            child.leave()
+            if not child.dies_within(PATIENCE, deadline):
+                self._parent.destroy(child)
         elif not self._says_ready and isinstance(child.framing, Line):
             child.attend(now() + GREETING)
 

@@ -11,9 +11,10 @@ import termios
 import orjson
 
 from shim.children import sweep
-from shim.children.process import Child
+from shim.children.process import LARGE_PIPE_SIZE, Child
 from shim.children.reaper import TICK
 from shim.invocation import now
+from shim.request import Envelope
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +83,18 @@ class Kept(Child):
         left = 0 if self._stderr not in self._open else self._left(self._stderr)
         while left > 0 and self._stderr in self._open:
             left -= self._read_stderr(select.POLLIN)
+
+    def end_reply(self) -> None:
+        """Takes what is in the pipe of its reply now, and nothing that comes later."""
+        left = 0 if not self.hears else self._left(self._reply)
+        while left > 0 and self.hears:
+            left -= self._read_reply(select.POLLIN)
+        self._close(self._reply)
+
+    def _read_reply(self, event: int) -> int:
+        if isinstance(self.framing, Envelope):  # whose lines go to the log one by one, but within a long one
+            self._chunk = LARGE_PIPE_SIZE if self.framing.is_long else self.log.chunk
+        return super()._read_reply(event)
 
     def dies_within(self, seconds: float, deadline: Deadline) -> bool:
         """Whether it ends in so many seconds, and within the deadline."""

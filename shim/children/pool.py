@@ -51,7 +51,13 @@ class Pool:
 
     def start(self) -> Outcome | None:
         """Starts the first child, at init or after a snapshot. None where all is well, else what became of it."""
-        return None if self._closed else self._free[-1].start()
+        for place in self._take_free(at_most=1):
+            try:
+                if place.child is None and not self._closed:
+                    return place.start()
+            finally:
+                self._leave(place)
+        return None
 
     def run(self, request: Request, deadline: Deadline) -> Outcome:
         """What the child did with the request, in a place that is free within the deadline."""
@@ -113,15 +119,18 @@ class Pool:
     def dismiss(self) -> None:
         """Takes the children down that are not asked anything at the moment; others are started when they are needed."""
         free = self._take_free(at_most=len(self._places))
-        _take_down(free)
-        for place in reversed(free):
-            self._leave(place)
+        try:
+            _take_down(free)
+        finally:
+            for place in reversed(free):
+                self._leave(place)
 
     def close(self) -> None:
         """As `dismiss`, and each child that is asked something goes after its reply."""
         self._closed = True
         self.dismiss()
-        lifetime.forget(self)
+        if all(place.child is None for place in self._places):  # else they go with this process
+            lifetime.forget(self)
 
     def end(self) -> None:
         """This process ends: takes all children down, those too that are asked something at the moment, in this thread or another."""

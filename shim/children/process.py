@@ -333,7 +333,7 @@ class Child:
             self._poll.unregister(pidfd)
         self._close(self._stdin)
 
-    def _read_reply(self, event: int) -> None:
+    def _read_reply(self, event: int) -> int:
         if self._memory is not None and not self._memory.seen:
             self._memory.look(self.pid)
         framing = self.framing
@@ -347,6 +347,7 @@ class Child:
             self._close(self._reply)
         elif len(data) == PIPE_SIZE == self._chunk:
             self._expect_much()
+        return len(data)
 
     def _expect_much(self) -> None:
         """A large pipe for the reply, since the first of it was large, or the request was: fewer turns for the same bytes."""

@@ -212,12 +212,16 @@ def _kill(pid: int, child: int, born: int, mark: bytes, orphans_of: int | None) 
     """Kills the process, if its number has not become another's since it was looked at."""
     pidfd = None
     try:
-        if hasattr(os, "pidfd_open"):
+        try:
             pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        except (AttributeError, OSError):  # no such call here, or a sandbox refuses it
             if _is_of(pid, child, born, mark, orphans_of):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        else:
-            os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+            return
+        if _is_of(pid, child, born, mark, orphans_of):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except OSError:
         pass  # it has gone, or is another user's
     finally:

@@ -116,7 +116,10 @@ def refusal(outcome: Refused, *, executable: str) -> ReportedError:
         return named(ReportedError, report["errorType"])(
             report["errorMessage"], exit_code=None, stack_trace=report.get("stackTrace", ()), **common
         )
-    message = error if isinstance(error, str) else json.dumps(error)
+    try:
+        message = error if isinstance(error, str) else json.dumps(error)
+    except RecursionError:
+        message = "an error that is nested too deep to be told"
     return ReportedError(message, exit_code=None, stack_trace=(), **common)
 
 

@@ -456,6 +456,8 @@ class Warm(RuleBasedStateMachine):
         was, child = self.model.state, self.model.child
         if was is not State.FROZEN:
             meanwhile = "nothing"
+        if meanwhile == "leave" and context == "none":
+            context = "kept"  # without a deadline it would wait for ever
         token, whose = self.upcoming(context)
         number = signal.Signals[killed_by]
         act = model.acts(
