@@ -109,7 +109,7 @@ class Shim:
     def _answer(self, invocation: Invocation, read: Callable[[Outcome], T]) -> T:
         if self._closed:
             raise ShimClosed(f"the Shim for {self.settings.executable} is closed; make a new one")
-        deadline = invocation.deadline(margin=self._margin, grace=self._grace)
+        deadline = invocation.deadline(self._margin, self._grace)
         self._invocations = next(self._count)
         request = self._codec.encode(invocation, self._invocations)
         try:

@@ -45,7 +45,7 @@ class Deadline:
 
     __slots__ = ("began", "grace", "lambda_at", "remaining", "stop_at")
 
-    def __init__(self, began: float, *, remaining: float, margin: float, grace: float) -> None:
+    def __init__(self, began: float, remaining: float, margin: float, grace: float) -> None:
         self.began = began
         self.remaining = remaining
         """Seconds that were left for it then; infinite where there is no deadline."""
@@ -88,9 +88,9 @@ class Invocation:
         # awslambdaric sets it before each invocation; a context object does not carry it.
         self.trace_id = os.environ.get("_X_AMZN_TRACE_ID")
 
-    def deadline(self, *, margin: float, grace: float) -> Deadline:
+    def deadline(self, margin: float, grace: float) -> Deadline:
         """The instants that follow from the context and these two, in seconds."""
-        return Deadline(self.began, remaining=self.remaining, margin=margin, grace=grace)
+        return Deadline(self.began, self.remaining, margin, grace)
 
     @property
     def request_id(self) -> str | None:

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the enums that `signal` puts around it cost a cold start 0.3 ms
 
-NONE = bytes(4)
-"""No bytes, as the kernel counts them."""
 READY = '{"ok":true}'
 READY_BYTES = 4096
 """How long the line may be by which a child says that it is ready."""
@@ -54,6 +52,7 @@ class Kept(Child):
         """
         super().spawn(arguments, environment, **how)
         os.set_blocking(self._stdin, False)
+        self._count = bytearray(4)  # an int of C's
         self._idle = select.poll()
         self._idle.register(self._reply, select.POLLIN)
 
@@ -64,8 +63,10 @@ class Kept(Child):
     @property
     def unread(self) -> int:
         """How many bytes of its requests it has not read."""
-        left = fcntl.ioctl(self._unread, termios.FIONREAD, NONE)
-        return len(self._unsent) if left == NONE else int.from_bytes(left, sys.byteorder) + len(self._unsent)
+        fcntl.ioctl(
+            self._unread, termios.FIONREAD, self._count
+        )  # into a buffer of ours, which takes a third of the time
+        return int.from_bytes(self._count, sys.byteorder) + len(self._unsent)
 
     def comes_ready(self, until: float | None) -> bool:
         """Whether it writes, until then, the line that says it is ready."""
