@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _queue import Empty, SimpleQueue  # what `queue` gives out, without the threads and the heap that it loads
+from _thread import allocate_lock
 
 from shim.children import lifetime
 from shim.children.warm import Place
@@ -12,6 +12,7 @@ from shim.outcome import NotStarted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType
     from collections.abc import Callable
 
     from shim.children.parent import Parent
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from shim.request import Request
     from shim.settings import Settings
 
+LAST = (-1,)
+
 
 class Pool:
     """Runs requests in kept children, as many at a time as there are places.
 
-    The place that was left last is taken first, so that one thread alone has one child. There is a turn in the queue for each free place.
+    The place that was left last is taken first, so that one thread alone has one child.
 
     Args:
         parent: starts and ends the children.
@@ -45,42 +48,68 @@ class Pool:
 
     def _open(self) -> None:
         self._free = list(self._places)
-        self._turns: SimpleQueue[None] = SimpleQueue()
-        for _ in self._free:
-            self._turns.put(None)
+        self._waiting: list[LockType] = []
+        """A locked lock for each thread that waits, which is unlocked when a place may be free."""
 
     def start(self) -> Outcome | None:
         """Starts the first child, at init or after a snapshot. None where all is well, else what became of it."""
-        for place in self._take_free(at_most=1):
-            try:
-                if place.child is None and not self._closed:
-                    return place.start()
-            finally:
-                self._leave(place)
-        return None
+        taken: list[Place] = []
+        try:
+            self._take(taken)
+            return None if not taken or taken[0].child is not None or self._closed else taken[0].start()
+        finally:
+            self._leave(taken)
 
     def run(self, request: Request, deadline: Deadline) -> Outcome:
         """What the child did with the request, in a place that is free within the deadline."""
         if deadline.remaining < SHORTEST:
             return NotStarted(None)
+        taken: list[Place] = []
         try:
-            self._turns.get_nowait()
-        except Empty:
-            if not self._has_turn(deadline):
+            if not (self._take(taken) or self._wait_for(taken, deadline)):
                 return NotStarted(self._busy())
-        place = self._free.pop()
-        try:
-            return place.run(request, deadline)
+            return taken[0].run(request, deadline)
         finally:
-            self._leave(place)
+            self._leave(taken)
 
-    def _has_turn(self, deadline: Deadline) -> bool:
-        """Waits for a free place, within the deadline."""
+    def _take(self, taken: list[Place]) -> bool:
+        """Moves the place that was left last there, if one is free, in one call: an interrupt on the way would lose it."""
         try:
-            self._turns.get(timeout=None if deadline.stop_at is None else max(0, deadline.stop_at - now()))
-        except Empty:
+            taken.extend(map(self._free.pop, LAST))
+        except IndexError:
             return False
         return True
+
+    def _wait_for(self, taken: list[Place], deadline: Deadline) -> bool:
+        """Waits until a place is free, within the deadline."""
+        while True:
+            lock = allocate_lock()
+            lock.acquire()
+            self._waiting.append(lock)
+            # One that was left before we waited for it is here now; one that is left from here on unlocks.
+            told = not self._take(taken) and lock.acquire(
+                timeout=-1 if deadline.stop_at is None else max(0, deadline.stop_at - now())
+            )
+            if not told and not self._stops_waiting(lock):
+                self._wake()  # it was unlocked all the same: then another one is free, for somebody else
+            if taken or self._take(taken):
+                return True
+            if not told:
+                return False
+
+    def _stops_waiting(self, lock: LockType) -> bool:
+        try:
+            self._waiting.remove(lock)
+        except ValueError:
+            return False
+        return True
+
+    def _wake(self) -> None:
+        """Unlocks for the thread that has waited longest."""
+        try:
+            self._waiting.pop(0).release()
+        except IndexError:
+            pass
 
     def _busy(self) -> DeadlineExceeded:
         return DeadlineExceeded(
@@ -89,41 +118,34 @@ class Pool:
 
     def work(self) -> None:
         """What can wait until the answer is out, in the place that was left last."""
-        for place in self._take_free(at_most=1):
-            try:
-                if not self._closed:
-                    place.work()
-            finally:
-                self._leave(place)
-
-    def _take_free(self, at_most: int) -> list[Place]:
-        """Takes places that are free at the moment."""
         taken: list[Place] = []
         try:
-            while len(taken) < at_most:
-                self._turns.get_nowait()
-                taken.append(self._free.pop())
-        except Empty:
-            pass
-        return taken
+            if self._take(taken) and not self._closed:
+                taken[0].work()
+        finally:
+            self._leave(taken)
 
-    def _leave(self, place: Place) -> None:
+    def _leave(self, taken: list[Place]) -> None:
         try:
             if self._closed:
-                place.retire()
+                for place in taken:
+                    place.retire()
         finally:
-            self.has_work = place.has_work
-            self._free.append(place)
-            self._turns.put(None)
+            self._free.extend(reversed(taken))
+            for place in taken:
+                self.has_work = place.has_work
+                if self._waiting:
+                    self._wake()
 
     def dismiss(self) -> None:
         """Takes the children down that are not asked anything at the moment; others are started when they are needed."""
-        free = self._take_free(at_most=len(self._places))
+        taken: list[Place] = []
         try:
-            _take_down(free)
+            while self._take(taken):
+                pass
+            _take_down(taken)
         finally:
-            for place in reversed(free):
-                self._leave(place)
+            self._leave(taken)
 
     def close(self) -> None:
         """As `dismiss`, and each child that is asked something goes after its reply."""
@@ -135,7 +157,9 @@ class Pool:
     def end(self) -> None:
         """This process ends: takes all children down, those too that are asked something at the moment, in this thread or another."""
         self._closed = True
-        free = self._take_free(at_most=len(self._places))
+        free: list[Place] = []
+        while self._take(free):
+            pass
         busy = [place.child for place in self._places if place.child is not None and place not in free]
         for child in busy:
             child.leave()
