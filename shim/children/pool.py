@@ -58,7 +58,8 @@ class Pool:
             self._take(taken)
             return None if not taken or taken[0].child is not None or self._closed else taken[0].start()
         finally:
-            self._leave(taken)
+            self._free.extend(taken)  # before all else: an interrupt would lose it
+            self._have_left(taken)
 
     def run(self, request: Request, deadline: Deadline) -> Outcome:
         """What the child did with the request, in a place that is free within the deadline."""
@@ -70,7 +71,8 @@ class Pool:
                 return NotStarted(self._busy())
             return taken[0].run(request, deadline)
         finally:
-            self._leave(taken)
+            self._free.extend(taken)  # before all else: an interrupt would lose it
+            self._have_left(taken)
 
     def _take(self, taken: list[Place]) -> bool:
         """Moves the place that was left last there, if one is free, in one call: an interrupt on the way would lose it."""
@@ -123,19 +125,17 @@ class Pool:
             if self._take(taken) and not self._closed:
                 taken[0].work()
         finally:
-            self._leave(taken)
+            self._free.extend(taken)  # before all else: an interrupt would lose it
+            self._have_left(taken)
 
-    def _leave(self, taken: list[Place]) -> None:
-        try:
-            if self._closed:
-                for place in taken:
-                    place.retire()
-        finally:
-            self._free.extend(reversed(taken))
-            for place in taken:
-                self.has_work = place.has_work
-                if self._waiting:
-                    self._wake()
+    def _have_left(self, taken: list[Place]) -> None:
+        """These places are free again."""
+        for place in taken:
+            self.has_work = place.has_work
+            if self._waiting:
+                self._wake()
+        if self._closed:
+            self.dismiss()
 
     def dismiss(self) -> None:
         """Takes the children down that are not asked anything at the moment; others are started when they are needed."""
@@ -145,7 +145,7 @@ class Pool:
                 pass
             _take_down(taken)
         finally:
-            self._leave(taken)
+            self._free.extend(reversed(taken))
 
     def close(self) -> None:
         """As `dismiss`, and each child that is asked something goes after its reply."""
