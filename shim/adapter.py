@@ -118,9 +118,8 @@ class Shim:
             else:
                 answer = self._answer_measured(request, deadline, read, self._metrics)
         except Exception:
-            if (
-                self._runner.has_work
-            ):  # now: awslambdaric's frames keep the context of a failure until a garbage collection
+            # Now: awslambdaric's frames keep the context of a failure until a garbage collection.
+            if self._runner.has_work:
                 self._runner.work()
             raise
         if self._runner.has_work:

@@ -61,6 +61,11 @@ class Deadline:
             self.lambda_at = began + remaining
             self.stop_at = self.lambda_at - margin
 
+    @classmethod
+    def none(cls, *, grace: float) -> Deadline:
+        """None, for what is no invocation's."""
+        return cls(now(), FOREVER, FOREVER, grace)
+
     @property
     def give_up_at(self) -> float:
         """When we answer even if what was killed is not gone yet: a fifth of the margin is left for the answer itself."""

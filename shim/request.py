@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
 LONG = 65_536
+"""Bytes from which on a line is long, and is taken in larger pieces."""
 BLANKS = b" \t\r\n"
 """What JSON calls white space."""
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
-import sys
-import termios
 
 import orjson
 
 from shim.children import sweep
+from shim.children.pipes import left
 from shim.children.process import LARGE_PIPE_SIZE, Child
-from shim.children.reaper import TICK
+from shim.children.reaper import TICK, has_ended
 from shim.invocation import now
 from shim.request import Envelope
 
@@ -52,7 +50,6 @@ class Kept(Child):
         """
         super().spawn(arguments, environment, **how)
         os.set_blocking(self._stdin, False)
-        self._count = bytearray(4)  # an int of C's
         self._idle = select.poll()
         self._idle.register(self._reply, select.POLLIN)
 
@@ -63,10 +60,7 @@ class Kept(Child):
     @property
     def unread(self) -> int:
         """How many bytes of its requests it has not read."""
-        fcntl.ioctl(
-            self._unread, termios.FIONREAD, self._count
-        )  # into a buffer of ours, which takes a third of the time
-        return int.from_bytes(self._count, sys.byteorder) + len(self._unsent)
+        return left(self._unread) + len(self._unsent)
 
     def comes_ready(self, until: float | None) -> bool:
         """Whether it writes, until then, the line that says it is ready."""
@@ -81,15 +75,15 @@ class Kept(Child):
 
     def empty_stderr(self) -> None:
         """Takes what is in the pipe of its standard error now, and no more: somebody may go on writing."""
-        left = 0 if self._stderr not in self._open else self._left(self._stderr)
-        while left > 0 and self._stderr in self._open:
-            left -= self._read_stderr(select.POLLIN)
+        size = left(self._stderr) if self._stderr in self._open else 0
+        while size > 0 and self._stderr in self._open:
+            size -= self._read_stderr(select.POLLIN)
 
     def end_reply(self) -> None:
         """Takes what is in the pipe of its reply now, and nothing that comes later."""
-        left = 0 if not self.hears else self._left(self._reply)
-        while left > 0 and self.hears:
-            left -= self._read_reply(select.POLLIN)
+        size = left(self._reply) if self.hears else 0
+        while size > 0 and self.hears:
+            size -= self._read_reply(select.POLLIN)
         self._close(self._reply)
 
     def _read_reply(self, event: int) -> int:
@@ -122,6 +116,6 @@ class Kept(Child):
 
     def _lives(self) -> bool:
         try:
-            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+            return not has_ended(self.pid)
         except ChildProcessError:  # who attends to it has reaped it
             return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import sys
+import termios
 from functools import cache
 
 LARGE_BLOCK = 31 * 1024 * 1024
@@ -18,6 +20,13 @@ def keep_large_blocks() -> None:
     block of this size freed: from then on it keeps up to twice as much (mallopt(3), M_MMAP_THRESHOLD). This one is never touched.
     """
     bytes(LARGE_BLOCK)
+
+
+def left(descriptor: int) -> int:
+    """How many bytes are in the pipe."""
+    count = bytearray(4)  # an int of C's; into a buffer that can be written to, the call takes a third of the time
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
 
 
 def enlarge(descriptor: int, size: int) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 from functools import partial
 from itertools import count, starmap
 
 from shim.children import sweep
 from shim.children.descriptors import CLOSES_THE_REST, lift, seal_descriptors
-from shim.children.reaper import LONGEST_TICK, TICK, late, own_peak, reap
+from shim.children.reaper import LONGEST_TICK, TICK, has_ended, late, own_peak, reap
 from shim.invocation import FOREVER, now
 
 TYPE_CHECKING = False
@@ -221,10 +220,8 @@ class Child:
                 self._has_gone()
             else:
                 self.log.push()
-        if not (self._pidfds or self.gone):
-            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            if os.waitid(os.P_PID, self.pid, flags) is not None:
-                self._has_gone()
+        if not (self._pidfds or self.gone) and has_ended(self.pid):
+            self._has_gone()
         return remaining > 0
 
     def stop(self, grace: float, give_up_at: float) -> str:
@@ -272,7 +269,7 @@ class Child:
         """Whatever happened: kills the child and what it left behind, reaps it, closes everything."""
         try:
             if self._born:
-                os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                has_ended(self.pid)  # or it is no longer ours to kill
                 sweep.kill_group(self.pid)
                 if self._pidfds:
                     poll = select.poll()
@@ -394,7 +391,6 @@ class Child:
 
     def _left(self, pipe: int) -> int:
         """Bytes that are in the pipe."""
-        import fcntl  # noqa: PLC0415 - only after a failure
-        import termios  # noqa: PLC0415 - likewise
+        from shim.children.pipes import left  # noqa: PLC0415 - only after a failure, or where a child is kept
 
-        return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+        return left(pipe)

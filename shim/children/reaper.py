@@ -15,6 +15,15 @@ late: set[int] = set()
 """Zombies that could not be taken when their time was over."""
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a child of ours has ended; it stays a zombie.
+
+    Raises:
+        ChildProcessError: somebody else has taken it.
+    """
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 def reap(pid: int, until: float) -> tuple[int | None, Usage]:
     """Takes the zombie; its status as `waitpid` gives it, and what it used.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from _thread import allocate_lock
 
 from shim.children import lifetime, sweep
 from shim.children.process import Child
+from shim.children.reaper import has_ended
 from shim.children.wear import Wear
 from shim.errors import ExecutableError, ShimError
-from shim.invocation import FOREVER, Deadline, now
+from shim.invocation import Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ class Spares:
         One that ended before it was asked did not wait for a request: what it wrote is no reply to one.
         """
         while self._waiting:
-            child = self._waiting.pop(0)
-            sweep.waiting.pop(child.pid, None)
+            child = self._pop(0)
             if self._has_ended(child):
                 self._end(child)
                 self._parent.log.note(
@@ -55,18 +54,23 @@ class Spares:
                     request_id=request.request_id,
                 )
             elif self._wear.is_reached(child):
-                self._parent.destroy(
-                    child
-                )  # at once: its grace would be the invocation's time, and it was asked nothing
+                # At once: its grace would be the invocation's time, and it was asked nothing.
+                self._parent.destroy(child)
             else:
                 return child
         return None
 
     def _has_ended(self, child: Child) -> bool:
         try:
-            return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+            return has_ended(child.pid)
         except ChildProcessError:  # and somebody else has reaped it
             return True
+
+    def _pop(self, at: int = -1) -> Child:
+        """Takes one out: it waits no more."""
+        child = self._waiting.pop(at)
+        sweep.waiting.pop(child.pid, None)
+        return child
 
     def fill(self) -> None:
         """Starts as many as are missing. What can't be started is left to the next invocation, which tells its caller why."""
@@ -99,7 +103,7 @@ class Spares:
     def dismiss(self) -> None:
         """Takes all spares down. Their input is not closed first: that would be a request which is empty."""
         while self._waiting:
-            self._end(self._waiting.pop())
+            self._end(self._pop())
 
     def close(self) -> None:
         """As `dismiss`, for ever."""
@@ -115,26 +119,19 @@ class Spares:
         """Nobody can take one any more."""
         if lifetime.is_collecting():
             while self._waiting:
-                child = self._waiting.pop()
-                sweep.waiting.pop(child.pid, None)
-                child.kill_quietly()
+                self._pop().kill_quietly()
         else:
             self.close()
 
     def was_forked(self) -> None:
         """In a forked process: the spares are another's."""
         while self._waiting:
-            child = self._waiting.pop()
-            sweep.waiting.pop(child.pid, None)
-            child.abandon()
+            self._pop().abandon()
         self._filling = allocate_lock()
 
     def _end(self, child: Child) -> None:
-        sweep.waiting.pop(child.pid, None)
         try:
-            self._parent.end(
-                child, self._ahead(), Deadline(now(), remaining=FOREVER, margin=FOREVER, grace=self._grace)
-            )
+            self._parent.end(child, self._ahead(), Deadline.none(grace=self._grace))
         except ShimError:
             pass  # nobody asks how it ended
         except BaseException:

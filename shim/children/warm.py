@@ -10,7 +10,7 @@ from shim.children.conversation import Conversation, NoChild
 from shim.children.kept import READY_BYTES, Kept
 from shim.children.wear import Wear
 from shim.errors import ExecutableError, ShimError
-from shim.invocation import FOREVER, Deadline, now
+from shim.invocation import Deadline, now
 from shim.outcome import Exited, NotStarted, Overflowed, Signaled, Stopped, ending
 from shim.request import Line
 
@@ -80,7 +80,7 @@ class Place:
     def start(self) -> Outcome | None:
         """Starts a child at init, and waits until it is ready where that is asked for. None where all is well."""
         try:
-            self._start(self._ahead(), self._no_deadline())
+            self._start(self._ahead(), Deadline.none(grace=self._grace))
         except NoChild as found:
             return found.outcome
         except BaseException:
@@ -128,7 +128,7 @@ class Place:
             until = now() + self._grace
             while not child.gone and child.attend(until):
                 pass
-            self._conversation.end(child, self._ahead(), self._no_deadline())
+            self._conversation.end(child, self._ahead(), Deadline.none(grace=self._grace))
         except ShimError:
             pass  # nobody asks how it ended
         except BaseException:
@@ -225,9 +225,6 @@ class Place:
         except ExecutableError as refusal:
             raise NoChild(NotStarted(refusal)) from None
         return child
-
-    def _no_deadline(self) -> Deadline:
-        return Deadline(now(), remaining=FOREVER, margin=FOREVER, grace=self._grace)
 
 
 def _is_touched(request: Request) -> bool:

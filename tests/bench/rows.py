@@ -70,28 +70,19 @@ class Row(NamedTuple):
 
 def oneshot(bench: Workbench) -> Row:
     """A one-shot invocation with a small event: JSON in, dict out."""
-    child, program = bench.compiled("child"), bench.compiled("oneshot")
-    request = bench.folder / "request.json"
-    request.write_bytes(_line(SMALL_EVENT))
-    shim = Shim(child, output="json")
     turns = 40
-    return Row(
-        "one-shot invocation, small event",
-        floor=lambda: run_floor(program, child, str(request), turns),
-        ours=lambda: timed(lambda: shim(SMALL_EVENT, Context()), turns),
-        at_most=1.3,
-        try_for=1.15,
-        peer=run_peer("spawning", child, str(request), 20),
-    )
+    shim = Shim(bench.compiled("child"), output="json")
+
+    def ours() -> float:
+        return timed(lambda: shim(SMALL_EVENT, Context()), turns)
+
+    return _one_shot(bench, "one-shot invocation, small event", ours, turns, at_most=1.3, try_for=1.15)
 
 
 def spare(bench: Workbench) -> Row:
     """The same, where the child was started after the answer before. The context is dropped as the host does it: when the clock has stopped."""
-    child, program = bench.compiled("child"), bench.compiled("oneshot")
-    request = bench.folder / "request.json"
-    request.write_bytes(_line(SMALL_EVENT))
-    shim = Shim(child, output="json", spare=1)
     turns = 20
+    shim = Shim(bench.compiled("child"), output="json", spare=1)
 
     def ours() -> float:
         taken = []
@@ -104,14 +95,7 @@ def spare(bench: Workbench) -> Row:
             del context
         return median(taken)
 
-    return Row(
-        "one-shot invocation with a spare",
-        floor=lambda: run_floor(program, child, str(request), turns),
-        ours=ours,
-        at_most=0.5,
-        try_for=0.35,
-        peer=run_peer("spawning", child, str(request), 20),
-    )
+    return _one_shot(bench, "one-shot invocation with a spare", ours, turns, at_most=0.5, try_for=0.35)
 
 
 def warm(bench: Workbench) -> Row:
@@ -180,6 +164,22 @@ ROWS: dict[str, Callable[[Workbench], Row]] = {
     "start": start,
     "start-toml": start_toml,
 }
+
+
+def _one_shot(
+    bench: Workbench, what: str, ours: Callable[[], float], turns: int, *, at_most: float, try_for: float
+) -> Row:
+    """A row with the floor and the peer that start a process for each small event."""
+    child, program, request = bench.compiled("child"), bench.compiled("oneshot"), bench.folder / "request.json"
+    request.write_bytes(_line(SMALL_EVENT))
+    return Row(
+        what,
+        floor=lambda: run_floor(program, child, str(request), turns),
+        ours=ours,
+        at_most=at_most,
+        try_for=try_for,
+        peer=run_peer("spawning", child, str(request), 20),
+    )
 
 
 def _warm_echo(bench: Workbench, what: str, event: dict[str, str], *, turns: int, at_most: float) -> Row:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -105,7 +105,8 @@ def test_close_lets_those_finish_that_run(warm: shim.Shim, actor: str) -> None:
     came: list[bool] = []
     running = Thread(target=lambda: came.append(echoed(warm, {"do": f"sleep:200 {words(warm)}", "token": "last"})))
     running.start()
-    time.sleep(0.05)
+    pool: Any = warm._runner  # noqa: SLF001 - nothing else shows that an invocation runs
+    eventually(lambda: len(pool._free) == 1)  # noqa: SLF001 - see above
     warm.close()
     with pytest.raises(shim.ShimClosed):
         warm({}, LambdaContext())
