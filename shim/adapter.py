@@ -170,7 +170,13 @@ class Shim:
         self.settings = settings
         self._margin, self._grace = settings.margin_ms / 1000, settings.grace_ms / 1000
         folder = _folder(settings, root)
-        environment = child_environment(os.environb, task_root=root, env=settings.env, deny=settings.env_deny)
+        environment = child_environment(
+            os.environb,
+            task_root=root,
+            env=settings.env,
+            deny=settings.env_deny,
+            handler=os.path.basename(settings.executable) if settings.mode == "bootstrap" else None,
+        )
         search = os.fsdecode(environment[b"PATH"])
         path = resolve(settings.executable, task_root=root, path=search)
         problem = examine(path, executable=settings.executable, search=search, folder=folder or ".")
@@ -182,7 +188,7 @@ class Shim:
         self._path = path
         self._root = root
         self._metrics = _metrics(settings)
-        self._codec = LineCodec(
+        self._codec = _codec_of(settings)(
             settings,
             executable=path,
             environment=environment,
@@ -262,15 +268,36 @@ def _folder(settings: Settings, root: str) -> str | None:
     return None if same else folder
 
 
+def _codec_of(settings: Settings) -> type[LineCodec]:
+    """What children are told in this mode. Each mode's own is loaded only there."""
+    if settings.mode == "bootstrap":
+        from shim.codecs.invocation_api import InvocationApiCodec  # noqa: PLC0415 - see above
+
+        return InvocationApiCodec
+    return LineCodec
+
+
 def _runner(settings: Settings, parent: Parent, ahead: Callable[[], Request]) -> Runner:
-    """What runs the requests in this mode. Each mode's own is loaded only there."""
+    """What runs the requests in this mode. Each mode's own is loaded only there.
+
+    Raises:
+        SettingsError: what that needs is not packaged.
+    """
+    if settings.mode == "oneshot":
+        from shim.children.oneshot import OneShot  # noqa: PLC0415 - see above
+
+        return OneShot(parent, settings, ahead)
+    from shim.children.pool import Pool  # noqa: PLC0415 - see above
+
     if settings.mode == "warm":
-        from shim.children.pool import Pool  # noqa: PLC0415 - see above
-
         return Pool(parent, settings, ahead)
-    from shim.children.oneshot import OneShot  # noqa: PLC0415 - see above
-
-    return OneShot(parent, settings, ahead)
+    try:
+        from shim.children.bridge import Bridge  # noqa: PLC0415 - see above
+    except ModuleNotFoundError as missing:
+        raise SettingsError(
+            [f"mode=bootstrap needs {missing.name}: package it, too (pip install --target … 'lambda-shim[bootstrap]')"]
+        ) from None
+    return Pool(parent, settings, ahead, Bridge)
 
 
 def _metrics(settings: Settings) -> Metrics | None:

@@ -8,6 +8,7 @@ This file imports nothing of the machine (no os, subprocess, socket, select, tim
 from __future__ import annotations
 
 import re
+import sys
 from functools import lru_cache
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ class ShimError(Exception):
     """Everything that `shim` raises on purpose. Its message is made sendable: see `sendable`."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(sendable(message))
+        Exception.__init__(self, sendable(message))  # not what else `reported` may put behind this class
 
 
 class SettingsError(ShimError):
@@ -168,10 +169,10 @@ class DeadlineExceeded(ExecutableError):
 
 
 class NotReady(ExecutableError):
-    """A warm child did not say in time that it is ready, which `ready` asks for."""
+    """A warm child did not say in time that it is ready, which `ready` asks for; or a bootstrap did not ask for its first invocation."""
 
-    def __init__(self, happened: str, **facts: Unpack[Facts]) -> None:
-        cure = (
+    def __init__(self, happened: str, *, cure: str = "", **facts: Unpack[Facts]) -> None:
+        cure = cure or (
             'make it write the line {"ok":true} when it can take requests, and flush it; or raise SHIM_READY_WITHIN_MS'
         )
         super().__init__(happened, cure=cure, **facts)
@@ -181,14 +182,17 @@ class OutputTooLarge(ExecutableError):
     """The reply was longer than `max_output_bytes`, or is longer than Lambda's limit once it is encoded.
 
     Attributes:
-        size: bytes read before the executable was stopped, or bytes of the encoded result.
+        size: bytes read before the executable was stopped, or bytes of a bootstrap's response, or of the encoded result.
         limit: bytes that are allowed.
     """
 
-    def __init__(self, *, size: int, limit: int, encoded: bool, **facts: Unpack[Facts]) -> None:
+    def __init__(self, *, size: int, limit: int, encoded: bool, stopped: bool = True, **facts: Unpack[Facts]) -> None:
         self.size = size
         self.limit = limit
-        if encoded:
+        if not stopped:
+            happened = f"posted a response of {size} bytes, more than max_output_bytes allows, {limit}"
+            cure = "make it answer with less, or put the result into S3 and return its bucket and key"
+        elif encoded:
             happened = (
                 f"gave a result of {size} bytes once encoded as JSON, more than the {limit} bytes that Lambda accepts"
             )
@@ -223,7 +227,7 @@ class OutputInvalid(ExecutableError):
 class ReplyMissing(ExecutableError):
     """The executable succeeded and wrote no reply, where `output` asks for one. A warm one must not end, nor close its reply's descriptor."""
 
-    def __init__(self, *, how: str | None = None, **facts: Unpack[Facts]) -> None:
+    def __init__(self, *, how: str | None = None, cure: str = "", **facts: Unpack[Facts]) -> None:
         if how is None:
             happened = f"ended with success after {seconds(facts['duration'])} but wrote no reply, although SHIM_OUTPUT=json requires one JSON value"
             cure = (
@@ -231,7 +235,10 @@ class ReplyMissing(ExecutableError):
             )
         else:
             happened = f"{how}, {seconds(facts['duration'])} after it was asked, and gave no reply"
-            cure = "make it answer each line with a line, flushed, and go on until the end of its input; or set SHIM_MODE=oneshot"
+            cure = (
+                cure
+                or "make it answer each line with a line, flushed, and go on until the end of its input; or set SHIM_MODE=oneshot"
+            )
         super().__init__(happened, cure=cure, **facts)
 
 
@@ -245,17 +252,18 @@ class ReplyUnexpected(ExecutableError):
 class ReportedError(ExecutableError):
     """The base of the executable's own errors: it failed, and its output was `{"errorType", "errorMessage"[, "stackTrace"]}`.
 
-    An envelope's `error` is one, too: an object like that, or a text, whose type is `ReportedError` itself.
+    An envelope's `error` is one, too: an object like that, or a text, whose type is `ReportedError` itself. And so is what a bootstrap posts as
+    an error.
 
     What is raised is a subclass that bears the name in `errorType`; its message is the executable's own.
 
     Attributes:
-        exit_code: 1 to 255, or None for an envelope's.
-        stack_trace: the lines of `stackTrace`, verbatim.
+        exit_code: 1 to 255, or None for an envelope's and a bootstrap's.
+        stack_trace: what is in `stackTrace`, verbatim: lines, or what else a bootstrap has there.
     """
 
     def __init__(
-        self, message: str, *, exit_code: int | None, stack_trace: Sequence[str], **facts: Unpack[Facts]
+        self, message: str, *, exit_code: int | None, stack_trace: Sequence[Any], **facts: Unpack[Facts]
     ) -> None:
         super().__init__("", **facts)
         self.exit_code = exit_code
@@ -263,15 +271,32 @@ class ReportedError(ExecutableError):
         self.args = (sendable(message),)
 
 
+def reported(
+    name: str | None, message: str, *, exit_code: int | None, stack_trace: Sequence[Any], **facts: Unpack[Facts]
+) -> ReportedError:
+    """The executable's own error, with that name, or with none.
+
+    A stack trace of its own passes awslambdaric only in a FaultException of its (bootstrap.py, handle_event_request): of any other exception it
+    posts Python's own. Where it is the host, and there is a trace, the error is one, too.
+    """
+    kind = ReportedError if name is None else named(ReportedError, name)
+    fault = getattr(sys.modules.get("awslambdaric.lambda_runtime_exception"), "FaultException", None)
+    if fault is None or not stack_trace:
+        return kind(message, exit_code=exit_code, stack_trace=stack_trace, **facts)
+    error: Any = _subclass((kind, fault), kind.__name__)(message, exit_code=exit_code, stack_trace=stack_trace, **facts)
+    error.msg, error.exception_type, error.trace = str(error), kind.__name__, list(stack_trace)
+    return error  # type: ignore[no-any-return] # the class was made here
+
+
 def named(parent: type[E], name: str) -> type[E]:
     """The subclass of `parent` with that name, which is an error name (`ERROR_NAME`)."""
-    subclass: type[E] = _subclass(parent, name)  # type: ignore[arg-type] # mypy takes a class to be not Hashable here
+    subclass: type[E] = _subclass((parent,), name)
     return subclass
 
 
 @lru_cache(maxsize=64)  # the names come from the executable, and must not pile up
-def _subclass(parent: type, name: str) -> Any:
-    return type(name, (parent,), {"__doc__": f"The executable's own {name}.", "__module__": __name__})
+def _subclass(parents: tuple[type, ...], name: str) -> Any:
+    return type(name, parents, {"__doc__": f"The executable's own {name}.", "__module__": __name__})
 
 
 def seconds(duration: float) -> str:

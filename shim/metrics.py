@@ -54,7 +54,7 @@ class Metrics:
             error: what the caller gets in place of a result.
             at: milliseconds since 1970.
         """
-        known = {"request_bytes": len(request.stdin), **_measured(outcome)}
+        known = {"request_bytes": len(request.body), **_measured(outcome)}
         values = {name: known[name] for name in UNITS if name in known}
         metrics = [{"Name": name, "Unit": UNITS[name]} for name in values]
         directive = {"Namespace": NAMESPACE, "Dimensions": self._dimensions, "Metrics": metrics}

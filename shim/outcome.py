@@ -101,6 +101,22 @@ class Refused(Told):
         return f"<refused with {self.error!r} after {self.duration:.3f} s>"
 
 
+class TooLong(Told):
+    """A bootstrap posted a response that is longer than may be read. It was told so, and goes on."""
+
+    __slots__ = ("limit", "size")
+
+    def __init__(self, *, size: int, limit: int, duration: float, stderr_tail: str) -> None:
+        super().__init__(b"", duration, stderr_tail)
+        self.size = size
+        """How many bytes the response has."""
+        self.limit = limit
+        """How many may be read."""
+
+    def __repr__(self) -> str:
+        return f"<posted {self.size} bytes, more than {self.limit}, after {self.duration:.3f} s>"
+
+
 class Ended(Told):
     """What every child that has ended has in common."""
 
@@ -220,7 +236,9 @@ class NotStarted:
 
 
 if TYPE_CHECKING:
-    Outcome: TypeAlias = Replied | Refused | Exited | Signaled | Stopped | Overflowed | Misbehaved | NotStarted
+    Outcome: TypeAlias = (
+        Replied | Refused | TooLong | Exited | Signaled | Stopped | Overflowed | Misbehaved | NotStarted
+    )
 
 
 def ending(outcome: Outcome) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any, TypeAlias
 
 LONG = 65_536
@@ -25,6 +25,8 @@ class EndOfFile:
     __slots__ = ("_buffer", "limit", "room")
     complete = False
     """Nothing but the end of the child completes it."""
+    excess = b""
+    """All of it is the reply."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -60,6 +62,36 @@ class EndOfFile:
     def rest(self) -> bytes:
         """What belongs into the log when the child has ended: nothing."""
         return b""
+
+
+class Posted(EndOfFile):
+    """The framing of a bootstrap: its reply is the body that it posts to the Runtime API, as its response or as its error.
+
+    Args:
+        limit: the bytes that a response may have.
+    """
+
+    complete = False
+    """Whether the reply is there."""
+    failed = False
+    """Whether it is an error's."""
+    error_type: str | None = None
+    """What the header of an error says, besides its body."""
+    refused_size = 0
+    """How many bytes the response had, where it was refused since they are too many."""
+    breach = ""
+    """Why there is no reply in what it posted, as the predicate of a sentence."""
+
+    def end(self) -> None:
+        """That was all of the response."""
+        self.complete = True
+
+    def fail(self, error_type: str | None, body: bytes | None = None) -> None:
+        """That was all of an error, with this type in its header; or this is its body, and what came before is nothing."""
+        self.complete = self.failed = True
+        self.error_type = error_type
+        if body is not None:
+            self._buffer = body
 
 
 class Line:
@@ -232,23 +264,26 @@ if TYPE_CHECKING:
 
 
 class Request:
-    """What one child is told: the bytes on its standard input, its arguments and environment, and the framing of its reply.
+    """What one child is told: the bytes that it reads, its arguments and environment, and the framing of its reply.
 
+    It reads `body` from its standard input; a bootstrap, which speaks HTTP, gets it as a body, with these headers.
     `request_id` is Lambda's id of the invocation, by which the log says whose a line is.
     """
 
-    __slots__ = ("arguments", "environment", "framing", "request_id", "stdin")
+    __slots__ = ("arguments", "body", "environment", "framing", "headers", "request_id")
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that one child is told
         self,
-        stdin: bytes,
+        body: bytes,
         *,
         arguments: list[str],
         environment: Mapping[bytes, bytes],
         framing: EndOfFile | Framing,
         request_id: str | None = None,
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
-        self.stdin = stdin
+        self.body = body
+        self.headers = headers
         self.arguments = arguments
         self.environment = environment
         self.framing = framing

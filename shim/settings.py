@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 MEBIBYTE = 1024 * 1024
 LONGEST_TIME = 900_000
 """Milliseconds of the longest timeout that a function may have."""
-MODES = ("oneshot", "warm")
+MODES = ("oneshot", "warm", "bootstrap")
+BY_LINE, KEPT = MODES[:2], MODES[1:]
 LONGEST_SHOWN = 500
 """Characters of one value that the log shows."""
 
@@ -164,13 +165,13 @@ SETTINGS = (
     Setting("args", (), _arguments, _parse_arguments),
     Setting("mode", "oneshot", _one_of(*MODES)),
     Setting("spare", 0, _number(0, 100, "children"), _parse_number, modes=("oneshot",)),
-    Setting("codec", "line", _one_of("line")),
+    Setting("codec", "line", _one_of("line"), modes=BY_LINE),
     Setting("output", "auto", _one_of("json", "text", "base64", "auto")),
-    Setting("reply_fd", 1, _one_of(1, 3), _parse_number),
+    Setting("reply_fd", 1, _one_of(1, 3), _parse_number, modes=BY_LINE),
     Setting("framing", "line", _one_of("line", "envelope"), modes=("warm",)),
-    Setting("context_keys", "snake", _one_of("snake", "camel")),
+    Setting("context_keys", "snake", _one_of("snake", "camel"), modes=BY_LINE),
     Setting("ready", False, _switch, _parse_switch, modes=("warm",)),
-    Setting("ready_within_ms", 9000, _number(1, LONGEST_TIME, "milliseconds"), _parse_number, modes=("warm",)),
+    Setting("ready_within_ms", 9000, _number(1, LONGEST_TIME, "milliseconds"), _parse_number, modes=KEPT),
     Setting("margin_ms", 500, _number(1, LONGEST_TIME, "milliseconds"), _parse_number),
     Setting("grace_ms", 200, _number(0, LONGEST_TIME, "milliseconds"), _parse_number),
     Setting("linger_ms", 50, _number(0, LONGEST_TIME, "milliseconds"), _parse_number),
@@ -182,10 +183,10 @@ SETTINGS = (
     Setting("cwd", None, _text),
     Setting("tmp", "shared", _one_of("shared", "fresh"), modes=("oneshot",)),
     Setting("metrics", "none", _one_of("none", "emf")),
-    Setting("max_children", 4, _number(1, 1000, "children"), _parse_number, modes=("warm",)),
-    Setting("max_uses", None, _number(1, 1_000_000_000, "uses"), _parse_number, modes=("warm",)),
+    Setting("max_children", 4, _number(1, 1000, "children"), _parse_number, modes=KEPT),
+    Setting("max_uses", None, _number(1, 1_000_000_000, "uses"), _parse_number, modes=KEPT),
     Setting("max_age_ms", None, _number(1, 1_000_000_000, "milliseconds"), _parse_number),
-    Setting("max_rss_bytes", None, _number(MEBIBYTE, 1024 * 1024 * MEBIBYTE, "bytes"), _parse_number, modes=("warm",)),
+    Setting("max_rss_bytes", None, _number(MEBIBYTE, 1024 * 1024 * MEBIBYTE, "bytes"), _parse_number, modes=KEPT),
 )
 NAMES = tuple(setting.name for setting in SETTINGS)
 
@@ -206,7 +207,7 @@ class Settings:
     spare: int
     codec: str
     output: str
-    """Where it is not given, it is `json` in mode warm and `auto` in mode oneshot."""
+    """Where it is not given, it is `json` in mode warm, else `auto`."""
     reply_fd: int
     framing: str
     context_keys: str
@@ -245,8 +246,7 @@ class Settings:
         """
         mistakes: list[str] = []
         given = _from_file(os.path.join(folder or task_root(environ), "shim.toml"), mistakes)
-        given |= _from_variables(environ, mistakes)
-        given |= {name: (name, value) for name, value in keywords.items()}
+        given |= _from_variables(environ, mistakes) | {name: (name, value) for name, value in keywords.items()}
         settings = cls.__new__(cls)
         settings._check(given, mistakes, unknown_variables(environ))  # noqa: SLF001 - our own class
         return settings
@@ -287,6 +287,8 @@ class Settings:
             mistakes.append(
                 f"{given['max_age_ms']} must not be set, since mode=oneshot reads it for spares only, and spare is 0"
             )
+        if self.mode == "bootstrap" and "AWS_LAMBDA_RUNTIME_API" in self.env:
+            mistakes.append(f"{given['env']} must not have AWS_LAMBDA_RUNTIME_API, which mode=bootstrap gives")
         if self.framing == "envelope" and self.output != "json":
             mistakes.append(f"{given['output']} must be json, since with framing=envelope every reply is")
         if self.grace_ms >= self.margin_ms:
@@ -345,8 +347,7 @@ def _from_variables(environ: Mapping[str, str], mistakes: list[str]) -> dict[str
     given = {}
     for setting in SETTINGS:
         variable = f"SHIM_{setting.name.upper()}"
-        text = environ.get(variable)
-        if text is not None:
+        if (text := environ.get(variable)) is not None:
             try:
                 given[setting.name] = (variable, setting.parse(text))
             except Mistake as mistake:

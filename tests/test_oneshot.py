@@ -16,7 +16,7 @@ import pytest
 
 import shim
 from shim import Shim
-from shim.children import parent, process
+from shim.children import parent, reaper
 from shim.local.context import LambdaContext
 from shim.logs import Log
 from tests.conftest import descriptors, eventually
@@ -474,7 +474,7 @@ def test_without_pidfd_everything_holds_by_ticks(
 ) -> None:
     """As on a system that lacks pidfd_open."""
     monkeypatch.delattr(os, "pidfd_open")
-    assert not process.has_pidfd()
+    assert not reaper.has_pidfd()
 
     def run(*words: str, timeout: float = 10) -> object:
         return Shim(actor, args=list(words), output="text")({}, LambdaContext(timeout=timeout))

@@ -5,7 +5,7 @@ No answer of a child is believed that may be another request's: what came before
 
 from __future__ import annotations
 
-from shim.children.kept import READY, Kept
+from shim.children.kept import READY, READY_BYTES, Kept
 from shim.errors import NotReady, seconds
 from shim.invocation import now
 from shim.outcome import Ended, Exited, Misbehaved, NotStarted, Refused, Replied, Signaled, Stopped, ending
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from shim.children.parent import Parent
+    from shim.errors import Facts
     from shim.invocation import Deadline
     from shim.outcome import Outcome
     from shim.request import Framing, Request
@@ -51,6 +52,9 @@ class Conversation:
         ahead: makes the framing for what a child writes before it is asked.
     """
 
+    _cure_of_success = ""
+    """What to do about a child that ends with success in place of a reply, where that is not what lines want."""
+
     def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request]) -> None:
         self._parent = parent
         self._ahead = ahead
@@ -59,6 +63,14 @@ class Conversation:
         self._ready_within = settings.ready_within_ms / 1000
         self._greets = False
         """Whether a child wrote something before its first reply, which the next ones may do as well."""
+
+    def make(self, ahead: Request) -> Kept:
+        """A child that is not started yet, and that says that it is ready, where it has to."""
+        child = self._parent.make(Kept, ahead)
+        if self._says_ready:
+            child.ready = False
+            child.framing = Line(READY_BYTES)
+        return child
 
     def ask(self, child: Kept, request: Request, deadline: Deadline) -> Outcome:
         """What the child did with the request: it has replied and waits for the next one, or is over."""
@@ -69,7 +81,7 @@ class Conversation:
             child.stderr.begin(self._parent.lines_to(request), anew=child.uses > 0)
         child.asked = max(child.started, deadline.began)
         child.uses += 1
-        child.send(request.stdin)
+        child.send(request.body)
         while child.attend(deadline.stop_at) and not (
             framing.complete or child.gone or framing.overflowed or framing.excess
         ):
@@ -80,7 +92,7 @@ class Conversation:
         if framing.complete and not child.gone:
             unread = child.unread
             child.left_unread = unread > LINE_FEED
-            if unread >= len(request.stdin):
+            if unread >= len(request.body):
                 how = f"wrote {_shown(framing.reply)} before it had read anything of its request"
                 return self._break_off(child, how, request, deadline)
             if child.uses == 1 or framing.reply.startswith(REPORT):
@@ -194,11 +206,16 @@ class Conversation:
             how = f"wrote {_shown(framing.reply)} before it was asked, and not its line {READY}"
         else:
             how = f"{ending(outcome)} before it wrote its line {READY}"
-        raise NoChild(
-            NotStarted(
-                NotReady(how, executable=self._parent.name, duration=outcome.duration, stderr_tail=outcome.stderr_tail)
-            )
-        )
+        raise self._not_ready(how, outcome)
+
+    def _not_ready(self, how: str, outcome: Ended, *, cure: str = "") -> NoChild:
+        """There is no child, since the one that was started and ended with that outcome did not become ready."""
+        facts: Facts = {
+            "executable": self._parent.name,
+            "duration": outcome.duration,
+            "stderr_tail": outcome.stderr_tail,
+        }
+        return NoChild(NotStarted(NotReady(how, cure=cure, **facts)))
 
     def _break_off(
         self, child: Kept, how: str, request: Request, deadline: Deadline, *, replied: bool = True
@@ -225,7 +242,7 @@ class Conversation:
         child.stderr.insert(rest + b"\n" if rest else b"")
         if isinstance(outcome, Exited) and outcome.code in self._successes:
             how = "ended with success" + (f" (exit code {outcome.code})" if outcome.code else "")
-            return Misbehaved(how, replied=False, **outcome.facts())
+            return Misbehaved(how, replied=False, cure=self._cure_of_success, **outcome.facts())
         return outcome
 
     def note(self, sentence: str, request: Request | None, *, level: str = "WARN") -> None:
@@ -234,14 +251,19 @@ class Conversation:
         self._parent.log.note(f"{self._parent.name} {sentence}", level=level, request_id=request_id)
 
 
+def tail_of(child: Kept) -> str:
+    """The last of what a child that has replied wrote to standard error before."""
+    if child.stderr.silent:
+        return ""
+    child.empty_stderr()  # what it wrote before the reply is this invocation's
+    child.stderr.close()  # its last line may else wait for the next one, for hours
+    return child.stderr.tail
+
+
 def _answer(child: Kept) -> Replied | Refused:
     """What a child that has replied did. It waits for the next request, or has gone."""
     framing = child.framing
-    tail = ""
-    if not child.stderr.silent:
-        child.empty_stderr()  # what it wrote before the reply is this invocation's
-        child.stderr.close()  # its last line may else wait for the next one, for hours
-        tail = child.stderr.tail
+    tail = tail_of(child)
     message = framing.message
     if message is not None and "error" in message:
         return Refused(message["error"], framing.reply, now() - child.asked, tail)

@@ -67,7 +67,7 @@ class OneShot:
                 self._parent.start(child, request)
             else:
                 child.serve(request.framing, self._parent.lines_to(request))
-            child.send(request.stdin)
+            child.send(request.body)
             while not (child.gone or request.framing.overflowed) and child.attend(deadline.stop_at):
                 pass
             return self._parent.end(child, request, deadline)

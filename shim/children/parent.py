@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from shim.children.diagnosis import explain, no_tmp
-from shim.children.process import EMPTYING, Child, has_pidfd
-from shim.children.reaper import late, reap_late
+from shim.children.process import EMPTYING, Child
+from shim.children.reaper import has_pidfd, late, reap_late
 from shim.errors import ShimError
 from shim.invocation import SHORTEST, Deadline, now
 from shim.logs import Log, StandardError
@@ -44,9 +44,9 @@ class Parent:
         self.linger = settings.linger_ms / 1000
         self._folder = folder
         self._alone = alone
-        self._reply_fd = settings.reply_fd
+        self._reply_fd = settings.reply_fd if settings.mode != "bootstrap" else None
         self._tail_bytes = settings.stderr_tail_bytes
-        mixed = settings.reply_fd == 3 or settings.framing == "envelope"
+        mixed = self._reply_fd != 1 or settings.framing == "envelope"
         self.tags_lines = log.tags_lines
         """Whether a line in the log bears its invocation's id."""
         self._stream = "stdout+stderr" if mixed else "stderr"
@@ -188,7 +188,7 @@ class Parent:
         )
         try:
             self.start(child, question)
-            child.send(question.stdin)
+            child.send(question.body)
             while not (child.gone or child.framing.overflowed) and child.attend(until):
                 pass
             answer = self.end(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from shim.children import lifetime
+from shim.children.conversation import Conversation
 from shim.children.warm import Place
 from shim.errors import DeadlineExceeded
 from shim.invocation import SHORTEST, now
@@ -33,11 +34,20 @@ class Pool:
         parent: starts and ends the children.
         settings: what is asked for.
         ahead: makes what a child is told at its start.
+        conversation: how children are spoken to.
     """
 
-    def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request]) -> None:
+    def __init__(
+        self,
+        parent: Parent,
+        settings: Settings,
+        ahead: Callable[[], Request],
+        conversation: type[Conversation] = Conversation,
+    ) -> None:
         self._name = settings.executable
-        self._places = [Place(parent, settings, ahead) for _ in range(settings.max_children)]
+        self._places = [
+            Place(parent, settings, ahead, conversation(parent, settings, ahead)) for _ in range(settings.max_children)
+        ]
         self._grace = settings.grace_ms / 1000
         self._closed = False
         self._open()

@@ -39,19 +39,13 @@ LARGE_PIPE_SIZE = 1024 * 1024
 EMPTYING = 32
 """In so many turns a pipe is empty into which nobody writes any more: 64 KiB of standard error, at 4 KiB a turn, twice."""
 THREE_PIPES = [(os.O_CLOEXEC,)] * 3
+STDIN, REPLY, STDERR = range(3)
+LAYOUTS = {1: (STDIN, REPLY, STDERR), 3: (STDIN, STDERR, STDERR, REPLY), None: (STDIN, STDERR, STDERR)}
+"""Where the reply goes → which pipe is the child's descriptor 0, 1, 2, 3."""
 
 _serial = count(1)
 _BORN = b"%d" % (now() * 1e6)
 """So that a process which gets our number after us makes other marks."""
-
-
-def has_pidfd() -> bool:
-    """Whether a child's end can be polled for. Some sandboxes refuse it, and Pythons that were built on old headers lack it."""
-    try:
-        os.close(os.pidfd_open(os.getpid()))
-    except (AttributeError, OSError):
-        return False
-    return True
 
 
 class Child:
@@ -100,7 +94,7 @@ class Child:
         environment: Mapping[bytes, bytes],
         *,
         folder: str | None,
-        reply_fd: int,
+        reply_fd: int | None,
         pidfds: bool,
     ) -> None:
         """Starts the process, leader of a session of its own, with the standard descriptors (and 3) and no other.
@@ -109,7 +103,7 @@ class Child:
             arguments: the file to run, which is its argument 0 as well, and the others.
             environment: all of it but the mark.
             folder: where it runs, or None for our own current folder.
-            reply_fd: 1, or 3 for a reply beside standard output, which then goes where standard error goes.
+            reply_fd: 1, or 3 for a reply beside standard output, which then goes where standard error goes; None where that is all it does.
             pidfds: what `has_pidfd` found.
 
         Raises:
@@ -119,14 +113,14 @@ class Child:
             seal_descriptors()  # before there are pipes, which Python opens sealed: each more to look at takes 1 µs
         # A signal's handler may raise between any two steps. What is made within one call, C all through, is not lost then.
         self._pipes.extend(starmap(os.pipe2, THREE_PIPES))
-        if min(map(min, self._pipes)) <= max(2, reply_fd):
-            lift(self._pipes, above=max(2, reply_fd))
+        layout = LAYOUTS[reply_fd]
+        if min(map(min, self._pipes)) < len(layout):
+            lift(self._pipes, above=len(layout) - 1)
         (stdin, self._stdin), (self._reply, reply), (self._stderr, error) = self._pipes
         self._open.update((end, end) for ends in self._pipes for end in ends)
         self._pipes.clear()
-        descriptors = [(stdin, 0), (reply, 1), (error, 2)]
-        if reply_fd == 3:
-            descriptors = [(stdin, 0), (error, 1), (error, 2), (reply, 3)]
+        ends = (stdin, reply, error)
+        descriptors = [(ends[pipe], number) for number, pipe in enumerate(layout)]
         environment = {**environment, sweep.MARK: self.mark}  # last: the end of the environment survives longest
         if folder is not None:
             from shim.children.elsewhere import spawn_in  # noqa: PLC0415 - it needs ctypes, and is seldom needed
@@ -147,6 +141,8 @@ class Child:
         self._shut([reply, error])
         self._poll.register(self._reply, select.POLLIN)
         self._poll.register(self._stderr, select.POLLIN)
+        if reply_fd is None:
+            self._close(self._reply)
         if pidfds:
             try:
                 self._pidfds.extend(map(os.pidfd_open, self._born))
@@ -218,8 +214,10 @@ class Child:
                     self._write()
             elif descriptor in self._pidfds:
                 self._has_gone()
-            else:
+            elif descriptor == self._watched:
                 self.log.push()
+            else:
+                self._attend_to(descriptor, event)
         if not (self._pidfds or self.gone) and has_ended(self.pid):
             self._has_gone()
         return remaining > 0
@@ -323,6 +321,9 @@ class Child:
         elif self._watched is not None:
             self._poll.unregister(self._watched)
         self._watched = waiting
+
+    def _attend_to(self, descriptor: int, event: int) -> None:
+        """What else a child of this kind has in the poll."""
 
     def _has_gone(self) -> None:
         self.gone = True

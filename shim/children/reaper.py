@@ -1,4 +1,4 @@
-"""The end of a zombie: its status and what it used. One that can't be taken in time is taken later."""
+"""The end of a child: whether it can be seen, and the zombie's status and what it used. One that can't be taken in time is taken later."""
 
 from __future__ import annotations
 
@@ -13,6 +13,15 @@ LONGEST_TICK = 0.02
 
 late: set[int] = set()
 """Zombies that could not be taken when their time was over."""
+
+
+def has_pidfd() -> bool:
+    """Whether a child's end can be polled for. Some sandboxes refuse it, and Pythons that were built on old headers lack it."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 def has_ended(pid: int) -> bool:

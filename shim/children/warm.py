@@ -1,4 +1,4 @@
-"""Mode `warm`: a child that is kept, asked one request after the other, and never asked again once a reply of it might be another's.
+"""A child that is kept, in mode warm or as a bootstrap: asked one request after the other, and never asked again once a reply of it might be another's.
 
 Between two requests it must be silent, and have read all of the last one. What does not hold to that is poisoned: killed and replaced, with a
 line in the log that says why.
@@ -6,21 +6,21 @@ line in the log that says why.
 
 from __future__ import annotations
 
-from shim.children.conversation import Conversation, NoChild
-from shim.children.kept import READY_BYTES, Kept
+from shim.children.conversation import NoChild
 from shim.children.wear import Wear
 from shim.errors import ExecutableError, ShimError
 from shim.invocation import Deadline, now
 from shim.outcome import Exited, NotStarted, Overflowed, Signaled, Stopped, ending
-from shim.request import Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shim.children.conversation import Conversation
+    from shim.children.kept import Kept
     from shim.children.parent import Parent
     from shim.outcome import Outcome
-    from shim.request import Framing, Request
+    from shim.request import Request
     from shim.settings import Settings
 
 
@@ -31,13 +31,15 @@ class Place:
         parent: starts and ends the children.
         settings: what is asked for.
         ahead: makes what a child is told at its start, with a framing for what it writes before it is asked.
+        conversation: how they are spoken to.
     """
 
-    def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request]) -> None:
+    def __init__(
+        self, parent: Parent, settings: Settings, ahead: Callable[[], Request], conversation: Conversation
+    ) -> None:
         self._parent = parent
         self._ahead = ahead
-        self._conversation = Conversation(parent, settings, ahead)
-        self._says_ready = settings.ready
+        self._conversation = conversation
         self._grace = settings.grace_ms / 1000
         self._wear = Wear(settings)
         self._kept: Kept | None = None
@@ -216,10 +218,7 @@ class Place:
         return child
 
     def _spawn(self, ahead: Request) -> Kept:
-        child = self._kept = self._parent.make(Kept, ahead)
-        if self._says_ready:
-            child.ready = False
-            child.framing = Line(READY_BYTES)
+        child = self._kept = self._conversation.make(ahead)
         try:
             self._parent.start(child, ahead)
         except ExecutableError as refusal:
@@ -229,5 +228,4 @@ class Place:
 
 def _is_touched(request: Request) -> bool:
     """Whether anything came that its framing took."""
-    framing: Framing = request.framing  # type: ignore[assignment] # the codec makes requests for this mode
-    return bool(framing.reply or framing.excess)
+    return bool(request.framing.reply or request.framing.excess)

@@ -16,8 +16,20 @@ from shim.errors import (
     SignalError,
     is_error_name,
     named,
+    reported as reported_error,
 )
-from shim.outcome import Exited, Misbehaved, NotStarted, Overflowed, Refused, Replied, Signaled, Stopped, Told
+from shim.outcome import (
+    Exited,
+    Misbehaved,
+    NotStarted,
+    Overflowed,
+    Refused,
+    Replied,
+    Signaled,
+    Stopped,
+    Told,
+    TooLong,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,9 +80,12 @@ def success(  # noqa: C901 - a case for each outcome
         case Misbehaved(replied=True):
             raise ReplyUnexpected(how=outcome.how, cure=outcome.cure, **facts(outcome, executable))
         case Misbehaved():
-            raise ReplyMissing(how=outcome.how, **facts(outcome, executable))
-        case Overflowed():
-            raise OutputTooLarge(size=outcome.size, limit=outcome.limit, encoded=False, **facts(outcome, executable))
+            raise ReplyMissing(how=outcome.how, cure=outcome.cure, **facts(outcome, executable))
+        case Overflowed() | TooLong():
+            stopped = isinstance(outcome, Overflowed)
+            raise OutputTooLarge(
+                size=outcome.size, limit=outcome.limit, encoded=False, stopped=stopped, **facts(outcome, executable)
+            )
         case NotStarted(error=None):
             raise DeadlineExceeded(executable=executable, signal=None, duration=None, stderr_tail="")
         case NotStarted():
@@ -102,8 +117,12 @@ def exit_error(outcome: Exited, *, executable: str, name: str | None, memory: in
         from shim.codecs.hints import of_exit_code  # noqa: PLC0415 - only after a failure
 
         return ExitError(exit_code=outcome.code, cure=of_exit_code(outcome, memory), **common)
-    return named(ReportedError, report["errorType"])(
-        report["errorMessage"], exit_code=outcome.code, stack_trace=report.get("stackTrace", ()), **common
+    return reported_error(
+        report["errorType"],
+        report["errorMessage"],
+        exit_code=outcome.code,
+        stack_trace=report.get("stackTrace", ()),
+        **common,
     )
 
 
@@ -113,8 +132,12 @@ def refusal(outcome: Refused, *, executable: str) -> ReportedError:
     error = outcome.error
     report = as_report(error)
     if report is not None:
-        return named(ReportedError, report["errorType"])(
-            report["errorMessage"], exit_code=None, stack_trace=report.get("stackTrace", ()), **common
+        return reported_error(
+            report["errorType"],
+            report["errorMessage"],
+            exit_code=None,
+            stack_trace=report.get("stackTrace", ()),
+            **common,
         )
     try:
         message = error if isinstance(error, str) else json.dumps(error)

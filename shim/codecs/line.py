@@ -66,6 +66,9 @@ class LineCodec:
         memory: the function's, in bytes, or None where it is not known.
     """
 
+    _empty = "wrote an empty line"
+    """What a kept child did whose reply is empty, as the predicate of a sentence."""
+
     def __init__(  # noqa: PLR0913 - what the settings do not say
         self,
         settings: Settings,
@@ -173,7 +176,7 @@ class LineCodec:
             return self._text(ended), False
         if not reply.strip(b" \t\r\n"):  # what JSON calls white space
             if self._output == "json":
-                how = "wrote an empty line" if isinstance(ended, Replied) else None
+                how = self._empty if isinstance(ended, Replied) else None
                 raise ReplyMissing(how=how, **facts(ended, self._name))
             return (None if not reply else self._text(ended)), False
         try:

@@ -1,0 +1,352 @@
+"""Mode `bootstrap`: a kept child that speaks the Runtime API itself. It finds it at a port of its own, served in the same poll as its pipes.
+
+Between two invocations nobody serves it: what it sends then waits in the kernel, as all waits where Lambda freezes the environment.
+"""
+
+from __future__ import annotations
+
+import _socket as socket  # the enums that `socket` puts around it cost a cold start 2 ms
+import binascii
+import select
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from shim.children import sweep
+from shim.children.conversation import Conversation, NoChild, tail_of
+from shim.children.environment import RUNTIME_API
+from shim.children.kept import Kept
+from shim.children.process import Child
+from shim.errors import seconds
+from shim.invocation import now
+from shim.outcome import Ended, Exited, Refused, Replied, Signaled, Told, TooLong, ending
+from shim.runtime_api import events, messages
+from shim.runtime_api.server import Server
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from shim.invocation import Deadline
+    from shim.outcome import Outcome
+    from shim.request import Posted, Request
+    from shim.runtime_api.connection import Connection
+else:
+    import _signal as signal  # likewise, 0.3 ms
+
+BACKLOG = 128
+"""Connections that may wait to be accepted: between two invocations nobody does that."""
+PIECE = 65_536
+"""Bytes that are read at a time. h11 cuts what it was given from the front, piece by piece: larger ones take longer."""
+MOST_COMPLAINTS = 20
+"""How many requests of one child are told of in the log, that broke the protocol."""
+ASKS = "GET http://$AWS_LAMBDA_RUNTIME_API" + messages.NEXT
+FOR_A_BOOTSTRAP = f"make it ask for one ({ASKS}), or raise SHIM_READY_WITHIN_MS; a program that does not speak the Runtime API wants another SHIM_MODE"
+GOES_ON = f"make it post a response or an error for each invocation, and then ask for the next ({ASKS}), until SIGTERM"
+
+
+class Peer:
+    """A connection of the child's: its socket, what is said over it, and what has not gone out yet."""
+
+    __slots__ = ("connection", "socket", "unsent")
+
+    def __init__(self, descriptor: int, connection: Connection) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
+        self.socket.setblocking(False)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connection = connection
+        self.unsent = memoryview(b"")
+
+    def receive(self) -> None:
+        """Takes what has come."""
+        try:
+            data = self.socket.recv(PIECE)
+        except BlockingIOError:
+            return
+        except OSError:  # the client reset it
+            data = b""
+        self.connection.receive(data)
+
+    def send(self) -> None:
+        """Sends what the socket takes of what is to go out."""
+        more = self.connection.take()
+        if more:
+            self.unsent = memoryview(bytes(self.unsent) + more)
+        try:
+            while self.unsent:
+                self.unsent = self.unsent[self.socket.send(self.unsent, socket.MSG_NOSIGNAL) :]
+        except BlockingIOError:
+            pass
+        except OSError:  # the client has gone
+            self.unsent = memoryview(b"")
+            self.connection.close()
+
+
+class Bootstrap(Kept):
+    """A child that finds the Runtime API at AWS_LAMBDA_RUNTIME_API. It is ready when it first asks for an invocation."""
+
+    ready = False
+    framing: Posted  # type: ignore[assignment] # the codec makes requests for this mode
+    complain: Callable[[str], None]
+    """Takes what it did wrong, as the predicate of a sentence."""
+    _listener: socket.socket | None = None
+    _told = False
+    _complaints = 0
+
+    def spawn(self, arguments: list[str], environment: Mapping[bytes, bytes], **how: Any) -> None:
+        """As every child, with a Runtime API of its own.
+
+        Raises:
+            OSError: as every child; or there is no port left.
+        """
+        self._peers: dict[int, Peer] = {}
+        self._server = Server(
+            registration={
+                key: environment.get(variable, b"").decode("utf-8", "replace")
+                for key, variable in (
+                    ("functionName", b"AWS_LAMBDA_FUNCTION_NAME"),
+                    ("functionVersion", b"AWS_LAMBDA_FUNCTION_VERSION"),
+                    ("handler", b"_HANDLER"),
+                )
+            },
+            identify=lambda: str(uuid4()),
+            limit=self.framing.limit,
+            stream_limit=self.framing.limit,
+        )
+        self._listener = listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(BACKLOG)
+        address = b"127.0.0.1:%d" % listener.getsockname()[1]
+        Child.spawn(self, arguments, {**environment, RUNTIME_API: address}, **how)  # it is not asked by a pipe
+        self._close(self._stdin)
+        self._poll.register(listener.fileno(), select.POLLIN)
+
+    def is_idle(self) -> bool:
+        """Whether it waits for an invocation, after all that it has sent meanwhile was taken."""
+        self.attend(now())
+        return self.ready and self.waits and not self.gone
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for an invocation."""
+        return self._server.waits
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether it has answered its invocation, or can't any more, and was told what became of that."""
+        return self._is_answered and not any(peer.unsent for peer in self._peers.values())
+
+    def expect(self, request: Request) -> None:
+        """What it posts from now on is the answer to that request, which it has not got yet."""
+        self.framing = request.framing  # type: ignore[assignment] # the codec makes requests for this mode
+        self._told = False
+
+    def invoke(self, request: Request) -> None:
+        """Hands it the invocation for which it waits."""
+        self._told = True
+        self.uses += 1
+        self._server.invoke(dict(request.headers)[messages.REQUEST_ID], request.headers, request.body)
+        for peer in tuple(self._peers.values()):
+            self._serve(peer)
+
+    def hear_the_rest(self, until: float) -> None:
+        """Takes what a child that has gone had sent before, and answers what somebody may still wait for."""
+        while self._peers and not self.has_answered and self.attend(until):
+            pass
+
+    def leave(self) -> None:
+        """SIGTERM, as Lambda ends a runtime that has registered for it; not while it works on an invocation."""
+        if not (self.gone or self.over or (self._told and not self._is_answered)):
+            sweep.kill_group(self.pid, signal.SIGTERM)
+
+    def abandon(self) -> None:
+        """Closes our ends, the listening one too."""
+        super().abandon()
+        if self._listener is not None:
+            self._listener.close()
+            for peer in self._peers.values():
+                peer.socket.close()
+            self._peers.clear()
+
+    @property
+    def _is_answered(self) -> bool:
+        framing = self.framing
+        return framing.complete or bool(framing.breach or framing.refused_size)
+
+    def _has_read(self) -> bool:
+        """Whether it may have read something of its invocation: it was handed out."""
+        return self._told
+
+    def _close(self, descriptor: int) -> None:
+        """As every child, and forgets the number, which a connection may get that is accepted later."""
+        super()._close(descriptor)
+        if descriptor == self._stdin:
+            self._stdin = -1
+        elif descriptor == self._reply:
+            self._reply = -1
+        elif descriptor == self._stderr:
+            self._stderr = -1
+
+    def _attend_to(self, descriptor: int, event: int) -> None:
+        if self._listener is not None and descriptor == self._listener.fileno():
+            self._accept(self._listener)
+            return
+        peer = self._peers.get(descriptor)
+        if peer is None:
+            return  # it was closed in the same turn
+        if peer.connection.reads:
+            peer.receive()
+        elif event & (select.POLLHUP | select.POLLERR):
+            peer.connection.close()
+        self._serve(peer)
+
+    def _accept(self, listener: socket.socket) -> None:
+        """Accepts everybody who waits, and hears what they have said already."""
+        while True:
+            try:
+                descriptor, _ = listener._accept()  # type: ignore[attr-defined] # noqa: SLF001 - what `socket.accept` is made of
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue  # it has gone again
+            peer = self._peers[descriptor] = Peer(descriptor, self._server.connect())
+            self._poll.register(descriptor, select.POLLIN)
+            peer.receive()
+            self._serve(peer)
+
+    def _serve(self, peer: Peer) -> None:
+        """Takes note of what has happened, and sends what follows from it."""
+        happened = self._server.events
+        while happened:
+            self._take_note(happened.pop(0))
+        peer.send()
+        descriptor = peer.socket.fileno()
+        if peer.connection.closing and not peer.unsent:
+            del self._peers[descriptor]
+            self._poll.unregister(descriptor)
+            peer.socket.close()
+        else:
+            wanted = (select.POLLIN if peer.connection.reads else 0) | (select.POLLOUT if peer.unsent else 0)
+            self._poll.register(descriptor, wanted)
+
+    def _take_note(self, event: events.Event) -> None:
+        framing = self.framing
+        match event:
+            case events.Piece():
+                framing.feed(event.data)
+            case events.Ended(post=post) if post.error_body is not None:  # a stream that failed in the middle
+                framing.fail(post.error_type, _decoded(post.error_body))
+            case events.Ended(post=post) if post.kind != messages.RESPONSE:
+                framing.fail(post.error_type)
+            case events.Ended():
+                framing.end()
+            case events.TooLarge():
+                framing.refused_size = event.size
+            case events.Cut():
+                framing.breach = event.how
+            case events.Refused(answer=answer) if self._complaints < MOST_COMPLAINTS:
+                self._complaints += 1
+                self.complain(f"sent {event.request}, which was refused with {answer.status} {answer.error_type}")
+            case events.ExtensionFailed():
+                self.complain(f"says that its extension {event.name} can't go on: {event.error_type}")
+            case _:
+                pass
+
+
+class Bridge(Conversation):
+    """How bootstraps are asked, one invocation at a time each.
+
+    Once a `next` was answered, its invocation is never handed out again.
+    """
+
+    _cure_of_success = GOES_ON
+
+    def make(self, ahead: Request) -> Kept:
+        """A bootstrap that is not started yet."""
+        child = self._parent.make(Bootstrap, ahead)
+        child.complain = lambda sentence: self.note(sentence, None)
+        return child
+
+    def ask(self, child: Bootstrap, request: Request, deadline: Deadline) -> Outcome:  # type: ignore[override] # see make
+        """What the child did with the request: it has answered, or is over."""
+        child.expect(request)
+        framing = child.framing
+        if self._parent.tags_lines or not child.stderr.silent:
+            child.stderr.begin(self._parent.lines_to(request), anew=child.uses > 0)
+        child.asked = max(child.started, deadline.began)
+        while not (child.waits or child.gone) and child.attend(deadline.stop_at):
+            pass
+        if child.waits and not child.gone:
+            child.invoke(request)
+        elif not child.gone:
+            self.note("had not asked for its next invocation when the time of this one was over", request)
+        while not (child.has_answered or child.gone) and child.attend(deadline.stop_at):
+            pass
+        if child.gone:
+            child.hear_the_rest(now() + self._parent.linger)
+        if framing.breach:
+            return self._break_off(child, framing.breach, request, deadline, replied=False)
+        return _answer(child) or self.end(child, request, deadline)
+
+    def is_unfit(self, child: Kept, request: Request, deadline: Deadline) -> str | None:
+        """Why it can't be asked again, or None."""
+        child.attend(now())
+        if child.gone:
+            return f"{ending(self.end(child, request, deadline))} while nothing was asked of it"
+        return None
+
+    def await_ready(self, child: Bootstrap, request: Request, deadline: Deadline) -> None:  # type: ignore[override] # see make
+        """Waits until it asks for its first invocation, within its own time and the invocation's.
+
+        Raises:
+            NoChild: it does not; or it has posted an init error.
+        """
+        until = child.started + self._ready_within
+        is_last = deadline.stop_at is not None and deadline.stop_at < until
+        if is_last:
+            until = deadline.stop_at or until
+        while not (child.waits or child.has_answered or child.gone) and child.attend(until):
+            pass
+        if child.gone:
+            child.hear_the_rest(now() + self._parent.linger)
+        framing = child.framing
+        if framing.complete:
+            child.dies_within(self._parent.linger, deadline)  # as one does that can't begin
+        elif child.waits and not child.gone:
+            child.ready = True
+            return
+        late = not (child.gone or framing.complete or framing.breach)
+        outcome = self.end(child, request, deadline)
+        if framing.complete and isinstance(outcome, Told):
+            raise NoChild(Refused(framing.error_type, framing.reply, outcome.duration, outcome.stderr_tail))
+        if (
+            (late and is_last)
+            or not isinstance(outcome, Ended)
+            or (not late and isinstance(outcome, (Exited, Signaled)))
+        ):
+            raise NoChild(outcome)
+        how = f"{framing.breach or ending(outcome)} before it asked for its first invocation"
+        if late:
+            how = f"had not asked for its first invocation {seconds(self._ready_within)} (SHIM_READY_WITHIN_MS) after its start"
+        raise self._not_ready(how, outcome, cure=FOR_A_BOOTSTRAP)
+
+
+def _answer(child: Bootstrap) -> Replied | Refused | TooLong | None:
+    """What a child that has answered did; None where it has not."""
+    framing = child.framing
+    if not (framing.complete or framing.refused_size):
+        return None
+    tail, duration = tail_of(child), now() - child.asked
+    if framing.refused_size:
+        return TooLong(size=framing.refused_size, limit=framing.limit, duration=duration, stderr_tail=tail)
+    if framing.failed:
+        return Refused(framing.error_type, framing.reply, duration, tail)
+    return Replied(framing.reply, duration, tail)
+
+
+def _decoded(body: str) -> bytes:
+    """The JSON of an error in a trailer: in base64, as Node.js's runtime client sends it, or as it is, as Rust's does."""
+    try:
+        return binascii.a2b_base64(body, strict_mode=True)
+    except ValueError:
+        return body.encode("latin-1")

@@ -1,0 +1,165 @@
+"""One connection of a client of the Runtime API: HTTP/1.1 as h11 reads and writes it, without I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import h11
+
+from shim.runtime_api import messages
+from shim.runtime_api.post import Post
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from typing import Protocol
+
+    from shim.runtime_api.messages import Answer
+
+    class Call(Protocol):
+        """One request, from its headers to its answer."""
+
+        answer: Answer | None
+        """What it gets, whatever its body, where that is known already."""
+
+        def feed(self, data: bytes) -> None:
+            """Takes the next bytes of its body."""
+
+        def finish(self, trailers: Mapping[str, str]) -> Answer | None:
+            """It has come whole: the answer, or None where it waits for one."""
+
+        def cut(self) -> None:
+            """The client went away, or fell out of HTTP, before it was answered."""
+
+
+LONGEST_HEAD = 1024 * 1024 + 4096
+"""Bytes of a request's line and headers, and of its trailers. Runtimes send an X-Ray cause as a header, of up to 1 MiB (awslambdaric
+lambda_runtime_client.py); Go's net/http, on which Lambda's own server is built, takes so many (DefaultMaxHeaderBytes)."""
+MOST_AHEAD = 64 * 1024
+"""Bytes that a client may send after a request which waits for its answer; it is read no further then."""
+
+
+class Connection:
+    """The requests of one connection, one after the other, and the answers to them.
+
+    Args:
+        call: what a request asks for, by its method, its path and its headers.
+    """
+
+    def __init__(self, call: Callable[[Connection, str, str, Mapping[str, str]], Call]) -> None:
+        self.closing = False
+        """Whether it is to be closed when what `take` gives has gone out."""
+        self._call_for = call
+        self._call: Call | None = None
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
+        self._out: list[bytes] = []
+        self._is_head = False
+        self._ahead = 0
+
+    @property
+    def reads(self) -> bool:
+        """Whether more is to be received now: not of a client that sends on and on while its request waits."""
+        return not self.closing and self._ahead < MOST_AHEAD
+
+    def take(self) -> bytes:
+        """The bytes that are to go out now."""
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def receive(self, data: bytes) -> None:
+        """Takes the next bytes of the client; b"" is their end."""
+        if self.closing:
+            return
+        self._http.receive_data(data)
+        self._advance()
+        self._ahead = self._ahead + len(data) if self._http.their_state is h11.DONE else 0
+        if not data:
+            self.close()
+
+    def answer(self, answer: Answer) -> None:
+        """Answers the request that waits here."""
+        self._send(answer)
+        self._advance()
+
+    def close(self) -> None:
+        """Nothing more comes: whoever waits here has gone."""
+        self.closing = True
+        call, self._call = self._call, None
+        if call is not None:
+            call.cut()
+
+    def _advance(self) -> None:
+        """Goes through what has come."""
+        try:
+            while not self.closing:
+                event = self._http.next_event()
+                if not isinstance(event, h11.Event):  # more is needed, or the answer before the next one
+                    break
+                self._take(event)
+        except h11.RemoteProtocolError as broken:
+            self._refuse(broken)
+
+    def _take(self, event: h11.Event) -> None:
+        if isinstance(event, h11.Data) and self._call is not None:
+            self._call.feed(bytes(event.data))
+        elif isinstance(event, h11.EndOfMessage) and self._call is not None:
+            answer = self._call.finish(_text_headers(event.headers))
+            if answer is not None:
+                self._send(answer)
+        elif isinstance(event, h11.Request):
+            self._begin(event)
+        else:
+            self.close()  # h11.ConnectionClosed
+
+    def _begin(self, request: h11.Request) -> None:
+        method = request.method.decode()
+        self._is_head = method == "HEAD"
+        self._call = self._call_for(self, method, _path(request.target), _text_headers(request.headers))
+        if self._http.they_are_waiting_for_100_continue:
+            if self._call.answer is None:
+                go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
+                self._out.append(self._http.send(go_on))
+            else:  # they need not send it at all
+                self._send(self._call.finish({}) or self._call.answer)
+
+    def _send(self, answer: Answer) -> None:
+        self._call = None
+        headers = [*answer.headers, ("Content-Length", str(len(answer.body)))]
+        if answer.content_type:
+            headers.append((messages.CONTENT_TYPE, answer.content_type))
+        http = self._http
+        self._out.append(
+            http.send(h11.Response(status_code=answer.status, headers=headers, reason=messages.REASONS[answer.status]))
+        )
+        if not self._is_head:
+            self._out.append(http.send(h11.Data(data=answer.body)))
+        self._out.append(http.send(h11.EndOfMessage()))
+        if http.our_state is http.their_state is h11.DONE:
+            http.start_next_cycle()
+        else:  # they asked for that, or we did not wait for the end of what they send
+            self.closing = True
+
+    def _refuse(self, broken: h11.RemoteProtocolError) -> None:
+        """What came is no HTTP: it is said so, and no more is read."""
+        call = self._call
+        self.close()
+        if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._is_head = False
+            self._send(messages.TRUNCATED if isinstance(call, Post) else messages.malformed(broken.error_status_hint))
+
+
+def _text_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers by their names in lower case."""
+    return {name.decode("ascii"): value.decode("latin-1") for name, value in headers}
+
+
+def _path(target: bytes) -> str:
+    """The path of a request's target, without what follows a question mark."""
+    path = target.partition(b"?")[0].decode("latin-1")
+    if path.startswith("http://"):  # the absolute form, which a client of a proxy sends (RFC 9112)
+        path = "/" + path[len("http://") :].partition("/")[2]
+    if "%" in path:
+        from urllib.parse import unquote  # noqa: PLC0415 - no runtime does it
+
+        path = unquote(path)
+    return path
