@@ -469,6 +469,11 @@ def test_no_place_for_a_tmp_of_its_own_is_not_runnable(actor: str, monkeypatch: 
         Shim(actor, tmp="fresh")({})
 
 
+def test_a_deadline_far_away_is_none_to_the_kernel(actor: str) -> None:
+    """poll(2) takes at most 2**31 milliseconds."""
+    assert Shim(actor, args=["write:1:" + hexed("1")], output="json")({}, LambdaContext(timeout=4e9)) == 1
+
+
 def test_without_pidfd_everything_holds_by_ticks(
     actor: str, monkeypatch: pytest.MonkeyPatch, left_behind: Callable[[], list[int]]
 ) -> None:

@@ -36,6 +36,8 @@ PIPE_SIZE = 65_536
 """What a pipe holds at first (pipe(7)). A request or reply of more gets a larger one."""
 LARGE_PIPE_SIZE = 1024 * 1024
 """The most that a user may ask for (/proc/sys/fs/pipe-max-size)."""
+LONGEST_WAIT = 2_000_000
+"""Seconds from which on there is no end to wait for: poll(2) takes 2**31 milliseconds."""
 EMPTYING = 32
 """In so many turns a pipe is empty into which nobody writes any more: 64 KiB of standard error, at 4 KiB a turn, twice."""
 THREE_PIPES = [(os.O_CLOEXEC,)] * 3
@@ -204,7 +206,7 @@ class Child:
         if self.log.descriptor != self._watched:
             self._watch_log()
         wait = remaining if self._pidfds or self.gone else self._until_tick(remaining)
-        for descriptor, event in self._poll.poll(None if wait == FOREVER else wait * 1000 if wait > 0 else 0):
+        for descriptor, event in self._poll.poll(None if wait > LONGEST_WAIT else wait * 1000 if wait > 0 else 0):
             if descriptor == self._reply:
                 self._read_reply(event)
             elif descriptor == self._stderr:

@@ -139,9 +139,8 @@ def headers_of(invocation: Invocation, count: int) -> list[tuple[str, str]]:
     """
     context = invocation.describe(camel=True, count=count)
     request_id = context["awsRequestId"] or f"00000000-0000-0000-0000-{count:012d}"
-    client_context, w3c = context["clientContext"], context["w3c"]
-    if w3c:  # awslambdaric takes it out of the client context (lambda_context.py)
-        client_context = {**(client_context or {}), "w3c": w3c}
+    # As the caller sent it: awslambdaric puts None where he sent nothing, and takes w3c out of it (lambda_context.py).
+    client_context = _known({**(context["clientContext"] or {}), "w3c": context["w3c"]})
     optional = {
         messages.CLIENT_CONTEXT: client_context and json.dumps(client_context),
         messages.COGNITO_IDENTITY: context["identity"] and json.dumps(context["identity"]),
@@ -159,6 +158,15 @@ def headers_of(invocation: Invocation, count: int) -> list[tuple[str, str]]:
         if not (isinstance(value, str) and value.isascii() and (value.isprintable() or not value)):
             raise EventInvalid(f"the context has {value!r} for {name}, which no header can hold")
     return list(headers.items())
+
+
+def _known(client_context: dict[str, Any]) -> dict[str, Any]:
+    """What of a client context, and of the client in it, is not None; w3c is, too, where it is empty."""
+    client = client_context.get("client")
+    if client is not None:
+        client = {name: value for name, value in client.items() if value is not None}
+    known = {**client_context, "client": client, "w3c": client_context["w3c"] or None}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _parsed(body: bytes | bytearray) -> dict[str, Any]:

@@ -122,6 +122,11 @@ def too_large(limit: int) -> Answer:
     return refusal(413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({limit} bytes).")
 
 
+def not_allowed(allowed: str) -> Answer:
+    """A path that takes another method, as go-chi answers it, on which RIE is built."""
+    return Answer(405, b"", "", "MethodNotAllowed", headers=(("Allow", allowed),))
+
+
 def bad_transition(state: str, wanted: str) -> Answer:
     """A call that its runtime's state does not allow [RIE rapi/handler/constants.go, core/states.go]."""
     message = f"State transition from {state} to {wanted} failed for runtime. Error: State transition is not allowed"
@@ -136,7 +141,6 @@ INVALID_RESPONSE_MODE = refusal(400, "InvalidFunctionResponseMode", "Invalid fun
 TRUNCATED = refusal(400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
 INVOKE_TIMEOUT = refusal(410, "InvokeTimeout", "Invoke timeout")  # [LMI rapi/rendering/render_error.go]
 NOT_FOUND = Answer(404, b"404 page not found\n", "text/plain; charset=utf-8", "NotFound")
-NOT_ALLOWED = Answer(405, b"", "", "MethodNotAllowed")
 LOGS_NOT_SUPPORTED = Answer(
     202, b'{"errorMessage":"Logs API is not supported","errorType":"Logs.NotSupported"}\n'
 )  # [RIE rapi/handler/runtimelogs_stub.go]

@@ -106,7 +106,7 @@ class Server:
             return self.refuse(method, path, messages.NOT_FOUND)
         allowed, kind, request_id = route
         if method != allowed:
-            return self.refuse(method, path, messages.NOT_ALLOWED)
+            return self.refuse(method, path, messages.not_allowed(allowed))
         if kind == messages.NEXT:
             return NextCall(self, connection)
         if kind in (messages.RESPONSE, messages.ERROR, messages.INIT_ERROR):

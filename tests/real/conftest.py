@@ -26,10 +26,15 @@ class Start(Protocol):
     """Starts an execution environment."""
 
     def __call__(
-        self, variables: Mapping[str, str] = {}, *, quota: Quota | None = None, under: Sequence[str] = ()
+        self,
+        variables: Mapping[str, str] = {},
+        *,
+        quota: Quota | None = None,
+        under: Sequence[str] = (),
+        bootstrap: Sequence[str] = (),
     ) -> Rie:
         """With these variables, under that quota and under that command: the function alone, not the emulator, which has no part of a
-        function's share or of what its sandbox lacks.
+        function's share or of what its sandbox lacks. A bootstrap is started in place of the runtime client with our handler.
         """
 
 
@@ -69,8 +74,14 @@ def start(folder: Path, tmp_path: Path) -> Iterator[Start]:
     started: list[Rie] = []
     log = tmp_path / "log"
 
-    def begin(variables: Mapping[str, str] = {}, *, quota: Quota | None = None, under: Sequence[str] = ()) -> Rie:
-        function = [*under, *command]
+    def begin(
+        variables: Mapping[str, str] = {},
+        *,
+        quota: Quota | None = None,
+        under: Sequence[str] = (),
+        bootstrap: Sequence[str] = (),
+    ) -> Rie:
+        function = [*under, *(bootstrap or command)]
         begun = Rie(
             program,
             quota.limits(function) if quota else function,

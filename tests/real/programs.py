@@ -16,7 +16,7 @@ from tests.real import components
 from tests.real.install import RIE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 PROGRAMS = FIXTURES / "programs"
 
@@ -35,18 +35,52 @@ def compile_haskell_csv() -> Path:
 
 def compile_crystal_lines() -> Path:
     """The compiled crystal-lines."""
+    return _compile_crystal("crystal-lines", "orders.cr")
+
+
+def compile_crystal_bootstrap() -> Path:
+    """The compiled crystal-bootstrap. Without OpenSSL, since the Runtime API has no TLS."""
+    return _compile_crystal("crystal-bootstrap", "bootstrap.cr", "-Dwithout_openssl")
+
+
+def compile_go_bootstrap() -> Path:
+    """The compiled go-bootstrap."""
+    compiler = components.go()
+    folder = PROGRAMS / "go-bootstrap"
+
+    def build(cache: str, program: Path) -> None:
+        command = [compiler, "build", "-trimpath", "-buildvcs=false", "-o", str(program), "."]
+        places = {"GOCACHE": cache, "GOPATH": cache, "GOTOOLCHAIN": "local", "GOFLAGS": "", "CGO_ENABLED": "0"}
+        _run(command, folder=folder, variables=places)
+
+    return _built_once("go-bootstrap", [folder / "go.mod", folder / "main.go"], build)
+
+
+def _compile_crystal(name: str, source: str, *flags: str) -> Path:
+    """The compiled program of that folder."""
     compiler = components.crystal()
-    source = PROGRAMS / "crystal-lines" / "orders.cr"
+    path = PROGRAMS / name / source
 
-    def build(folder: str, program: Path) -> None:
-        command = [compiler, "build", "--release", "--static", "--error-on-warnings", "-o", str(program), str(source)]
-        environment = os.environ | {"CRYSTAL_CACHE_DIR": folder}
+    def build(cache: str, program: Path) -> None:
+        command = [compiler, "build", "--release", "--static", "--error-on-warnings", *flags]
         # What the linker says of glibc in static programs is for those that ask for names of hosts.
-        built = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        if built.returncode != 0:
-            raise ChildProcessError(built.stdout.decode(errors="replace"))
+        _run([*command, "-o", str(program), str(path)], folder=path.parent, variables={"CRYSTAL_CACHE_DIR": cache})
 
-    return _built_once("crystal-lines", [source], build)
+    return _built_once(name, [path], build)
+
+
+def _run(command: Sequence[str], *, folder: Path, variables: Mapping[str, str]) -> None:
+    """Runs a compiler, and shows what it says where it fails."""
+    built = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if built.returncode != 0:
+        raise ChildProcessError(built.stdout.decode(errors="replace"))
 
 
 def _built_once(name: str, sources: Sequence[Path], build: Callable[[str, Path], None]) -> Path:

@@ -76,10 +76,10 @@ class RuntimeApi:
             self._restored,
         )
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class Handler(_Handler):
             def do_GET(self) -> None:
+                if self._is_another_api():
+                    return
                 if self.path == RUNTIME + RESTORE:
                     hear(RESTORE)
                     snapshot.set()
@@ -108,21 +108,36 @@ class RuntimeApi:
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self._is_another_api():
+                    return
                 path = urlsplit(self.path).path.removeprefix(RUNTIME)
                 kind = path if path.startswith("restore/") else path.rpartition("/")[2]
                 hear(kind)
                 self._answer(202, b'{"status":"OK"}', {"Content-Type": "application/json"})
                 posts.put((kind, body))
 
-            def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the base class has named it
-                """Says nothing: a test's output is for what is wrong."""
-
         return Handler
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """What has nothing to do with invocations."""
+
+    protocol_version = "HTTP/1.1"
+
+    def _is_another_api(self) -> bool:
+        """Whether it is not this one that is asked, such as that for extensions, which is not here: then the answer says so."""
+        other = not self.path.startswith(RUNTIME)
+        if other:
+            self._answer(404, b"404 page not found", {"Content-Type": "text/plain"})
+        return other
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *_: object) -> None:  # noqa: A002 - the base class has named it
+        """Says nothing: a test's output is for what is wrong."""

@@ -1,7 +1,7 @@
 /* How every floor counts: nanoseconds of each turn, and their median at the end, alone on a line. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
+
+#include "require.h"
 
 static long now(void) {
     struct timespec time;
@@ -17,11 +17,4 @@ static int compare(const void *left, const void *right) {
 static void print_median(long *taken, int turns) {
     qsort(taken, (size_t)turns, sizeof *taken, compare);
     printf("%ld\n", (taken[(turns - 1) / 2] + taken[turns / 2]) / 2);
-}
-
-static void require(int holds, const char *what) {
-    if (!holds) {
-        perror(what);
-        exit(1);
-    }
 }
