@@ -40,8 +40,11 @@ PIECE = 65_536
 """Bytes that are read at a time. h11 cuts what it was given from the front, piece by piece: larger ones take longer."""
 MOST_COMPLAINTS = 20
 """How many requests of one child are told of in the log, that broke the protocol."""
+LONGEST_SHOWN = 200
+"""Characters of each that are shown there."""
 ASKS = "GET http://$AWS_LAMBDA_RUNTIME_API" + messages.NEXT
-FOR_A_BOOTSTRAP = f"make it ask for one ({ASKS}), or raise SHIM_READY_WITHIN_MS; a program that does not speak the Runtime API wants another SHIM_MODE"
+FOR_A_BOOTSTRAP = f"make it ask for one ({ASKS}); a program that does not speak the Runtime API wants another SHIM_MODE"
+FOR_A_SLOW_ONE = f"{FOR_A_BOOTSTRAP}; one that takes long to begin, a higher SHIM_READY_WITHIN_MS"
 GOES_ON = f"make it post a response or an error for each invocation, and then ask for the next ({ASKS}), until SIGTERM"
 
 
@@ -90,6 +93,7 @@ class Bootstrap(Kept):
     complain: Callable[[str], None]
     """Takes what it did wrong, as the predicate of a sentence."""
     _listener: socket.socket | None = None
+    _request_id = ""
     _told = False
     _complaints = 0
 
@@ -145,9 +149,14 @@ class Bootstrap(Kept):
         """Hands it the invocation for which it waits."""
         self._told = True
         self.uses += 1
-        self._server.invoke(dict(request.headers)[messages.REQUEST_ID], request.headers, request.body)
+        self._request_id = dict(request.headers)[messages.REQUEST_ID]
+        self._server.invoke(self._request_id, request.headers, request.body)
         for peer in tuple(self._peers.values()):
             self._serve(peer)
+
+    def forget(self) -> None:
+        """Its time is over: an answer that comes now is refused, so that it is not taken for accepted."""
+        self._server.forget(self._request_id)
 
     def hear_the_rest(self, until: float) -> None:
         """Takes what a child that has gone had sent before, and answers what somebody may still wait for."""
@@ -246,7 +255,8 @@ class Bootstrap(Kept):
                 framing.breach = event.how
             case events.Refused(answer=answer) if self._complaints < MOST_COMPLAINTS:
                 self._complaints += 1
-                self.complain(f"sent {event.request}, which was refused with {answer.status} {answer.error_type}")
+                shown = event.request[:LONGEST_SHOWN]
+                self.complain(f"sent {shown}, which was refused with {answer.status} {answer.error_type}")
             case events.ExtensionFailed():
                 self.complain(f"says that its extension {event.name} can't go on: {event.error_type}")
             case _:
@@ -286,7 +296,10 @@ class Bridge(Conversation):
             child.hear_the_rest(now() + self._parent.linger)
         if framing.breach:
             return self._break_off(child, framing.breach, request, deadline, replied=False)
-        return _answer(child) or self.end(child, request, deadline)
+        answer = _answer(child)
+        if answer is None:
+            child.forget()
+        return answer or self.end(child, request, deadline)
 
     def is_unfit(self, child: Kept, request: Request, deadline: Deadline) -> str | None:
         """Why it can't be asked again, or None."""
@@ -328,7 +341,7 @@ class Bridge(Conversation):
         how = f"{framing.breach or ending(outcome)} before it asked for its first invocation"
         if late:
             how = f"had not asked for its first invocation {seconds(self._ready_within)} (SHIM_READY_WITHIN_MS) after its start"
-        raise self._not_ready(how, outcome, cure=FOR_A_BOOTSTRAP)
+        raise self._not_ready(how, outcome, cure=FOR_A_SLOW_ONE if late else FOR_A_BOOTSTRAP)
 
 
 def _answer(child: Bootstrap) -> Replied | Refused | TooLong | None:

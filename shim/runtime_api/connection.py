@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import h11
@@ -43,12 +44,19 @@ class Connection:
 
     Args:
         call: what a request asks for, by its method, its path and its headers.
+        refused: takes a request that broke the protocol, and its answer.
     """
 
-    def __init__(self, call: Callable[[Connection, str, str, Mapping[str, str]], Call]) -> None:
+    def __init__(
+        self,
+        call: Callable[[Connection, str, str, Mapping[str, str]], Call],
+        refused: Callable[[str, Answer], None],
+    ) -> None:
         self.closing = False
         """Whether it is to be closed when what `take` gives has gone out."""
         self._call_for = call
+        self._refused = refused
+        self._request = ""
         self._call: Call | None = None
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
         self._out: list[bytes] = []
@@ -112,9 +120,10 @@ class Connection:
             self.close()  # h11.ConnectionClosed
 
     def _begin(self, request: h11.Request) -> None:
-        method = request.method.decode()
+        method, path = request.method.decode(), _path(request.target)
+        self._request = f"{method} {path}"
         self._is_head = method == "HEAD"
-        self._call = self._call_for(self, method, _path(request.target), _text_headers(request.headers))
+        self._call = self._call_for(self, method, path, _text_headers(request.headers))
         if self._http.they_are_waiting_for_100_continue:
             if self._call.answer is None:
                 go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
@@ -124,16 +133,14 @@ class Connection:
 
     def _send(self, answer: Answer) -> None:
         self._call = None
-        headers = [*answer.headers, ("Content-Length", str(len(answer.body)))]
-        if answer.content_type:
-            headers.append((messages.CONTENT_TYPE, answer.content_type))
+        if answer.error_type:
+            self._refused(self._request or "what is no HTTP", answer)
+        self._request = ""
         http = self._http
-        self._out.append(
-            http.send(h11.Response(status_code=answer.status, headers=headers, reason=messages.REASONS[answer.status]))
-        )
+        self._out.append(http.send(_head(answer.status, answer.content_type, len(answer.body), answer.headers)))
         if not self._is_head:
             self._out.append(http.send(h11.Data(data=answer.body)))
-        self._out.append(http.send(h11.EndOfMessage()))
+        self._out.append(http.send(_END))
         if http.our_state is http.their_state is h11.DONE:
             http.start_next_cycle()
         else:  # they asked for that, or we did not wait for the end of what they send
@@ -148,18 +155,26 @@ class Connection:
             self._send(messages.TRUNCATED if isinstance(call, Post) else messages.malformed(broken.error_status_hint))
 
 
+_END = h11.EndOfMessage()
+
+
+@lru_cache(maxsize=16)  # most answers are the same again and again, and h11 checks each head that it makes
+def _head(status: int, content_type: str, length: int, headers: tuple[tuple[str, str], ...]) -> h11.Response:
+    """The status line and the headers of an answer."""
+    all_headers = [*headers, ("Content-Length", str(length))]
+    if content_type:
+        all_headers.append((messages.CONTENT_TYPE, content_type))
+    return h11.Response(status_code=status, headers=all_headers, reason=messages.REASONS[status])
+
+
 def _text_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """The headers by their names in lower case."""
     return {name.decode("ascii"): value.decode("latin-1") for name, value in headers}
 
 
 def _path(target: bytes) -> str:
-    """The path of a request's target, without what follows a question mark."""
+    """The path of a request's target, as it is spelled, without what follows a question mark."""
     path = target.partition(b"?")[0].decode("latin-1")
     if path.startswith("http://"):  # the absolute form, which a client of a proxy sends (RFC 9112)
         path = "/" + path[len("http://") :].partition("/")[2]
-    if "%" in path:
-        from urllib.parse import unquote  # noqa: PLC0415 - no runtime does it
-
-        path = unquote(path)
     return path

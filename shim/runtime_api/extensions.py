@@ -23,19 +23,23 @@ if TYPE_CHECKING:
 
 LONGEST_BODY = 64 * 1024
 """Bytes of what an extension says of itself."""
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Extension:
-    """One that has registered: its name, the events that it asked for, its call while that waits, and an event that came while it did not."""
+    """One that has registered: by what it is known, the events that it asked for, what it does, and what it does not know yet."""
 
-    __slots__ = ("call", "hears", "missed", "name")
+    __slots__ = ("call", "hears", "identifier", "missed", "name", "state")
 
-    def __init__(self, name: str, hears: tuple[str, ...]) -> None:
+    def __init__(self, name: str, identifier: str, hears: tuple[str, ...]) -> None:
         self.name = name
+        self.identifier = identifier
         self.hears = hears
+        self.state = messages.REGISTERED
         self.call: EventCall | None = None
+        """Its call for the next event, while that waits."""
         self.missed: bytes | None = None
+        """The last event that came while it did not wait."""
 
 
 class Extensions:
@@ -58,67 +62,92 @@ class Extensions:
         self._known: dict[str, Extension] = {}
 
     def register(self, name: str, body: bytes, features: str) -> Answer:
-        """Registers one that sends that body, or refuses it."""
+        """Registers one that sends that body, or refuses it. The checks are in the order of Lambda's own (RIE rapi/handler/agentregister.go)."""
         if not name:
             return messages.NAME_MISSING
-        try:
-            events = orjson.loads(body).get("events") or []
-        except (ValueError, AttributeError):
-            return messages.REGISTRATION_INVALID
-        if not isinstance(events, list) or not all(isinstance(event, str) for event in events):
-            return messages.REGISTRATION_INVALID
+        events = _events(body)
+        if isinstance(events, messages.Answer):
+            return events
         for event in events:
             if event != messages.INVOKE:
                 return messages.event_invalid(event)
         if self.are_complete:
             return messages.REGISTRATION_CLOSED
-        if any(extension.name == name for extension in self._known.values()):
-            return messages.NAME_TAKEN
         if len(self._known) >= messages.MOST_EXTENSIONS:
             return messages.TOO_MANY_EXTENSIONS
+        if any(extension.name == name for extension in self._known.values()):
+            return messages.NAME_TAKEN
         identifier = self.identify()
-        extension = self._known[identifier] = Extension(name, tuple(dict.fromkeys(events)))
+        extension = self._known[identifier] = Extension(name, identifier, tuple(dict.fromkeys(events)))
         self._tell(Registered(name, extension.hears))
         asked = {feature.strip() for feature in features.split(",")}
         told = {key: value for key, value in self._registration.items() if key != messages.ACCOUNT_ID or key in asked}
         return messages.Answer(200, orjson.dumps(told) + b"\n", headers=((messages.EXTENSION_IDENTIFIER, identifier),))
 
-    def fail(self, extension: Extension, error_type: str) -> Answer:
-        """One says that it can't go on."""
+    def wait(self, headers: Mapping[str, str], call: EventCall) -> Answer | None:
+        """One waits for its next event; the answer where there is one, or it may not wait."""
+        identifier = _identifier(headers)
+        if isinstance(identifier, messages.Answer):
+            return identifier
+        extension = self._known.get(identifier)
+        if extension is None:
+            return messages.identifier_unknown(identifier)
+        if extension.state not in (messages.REGISTERED, messages.RUNNING):
+            return messages.bad_extension_transition(extension.state, messages.READY, identifier)
+        extension.state = messages.READY
+        extension.call = call
+        return None if extension.missed is None else self._event(extension)
+
+    def give_up(self, call: EventCall) -> None:
+        """Who waited for an event has gone."""
+        for extension in self._known.values():
+            if extension.call is call:
+                extension.call = None
+                extension.state = messages.RUNNING
+
+    def fail(self, headers: Mapping[str, str], wanted: str) -> Answer:
+        """One says that it can't begin (`messages.INIT_FAILED`) or go on (`EXIT_FAILED`)."""
+        identifier = _identifier(headers)
+        if isinstance(identifier, messages.Answer):
+            return identifier
+        error_type = headers.get(messages.EXTENSION_ERROR_TYPE.lower(), "")
         if not error_type:
             return messages.ERROR_TYPE_MISSING
+        extension = self._known.get(identifier)
+        if extension is None:
+            return messages.REPORTER_UNKNOWN
+        allowed = {messages.REGISTERED, wanted}
+        if wanted == messages.EXIT_FAILED:
+            allowed |= {messages.READY, messages.RUNNING}
+        if extension.state not in allowed:
+            shown = messages.EXITED if wanted == messages.EXIT_FAILED else wanted
+            return messages.bad_extension_transition(extension.state, shown, identifier)
+        extension.state = wanted
         self._tell(ExtensionFailed(extension.name, error_type))
         return messages.ACCEPTED
 
-    def find(self, headers: Mapping[str, str]) -> Extension | Answer:
-        """Whose request it is, or the answer to it, if nobody's."""
-        identifier = headers.get(messages.EXTENSION_IDENTIFIER.lower(), "")
-        if not identifier:
-            return messages.IDENTIFIER_MISSING
-        if not UUID.fullmatch(identifier):
-            return messages.IDENTIFIER_INVALID
-        return self._known.get(identifier.lower()) or messages.identifier_unknown(identifier)
-
-    def invoke(self, headers: Mapping[str, str]) -> list[Connection]:
-        """Tells those that asked for it of an invocation with these headers. Returns the connections over which something goes out."""
+    def invoke(self, headers: Mapping[str, str]) -> None:
+        """Tells those that asked for it of an invocation with these headers."""
         event: dict[str, object] = {
             "eventType": messages.INVOKE,
             "deadlineMs": int(headers.get(messages.DEADLINE_MS, 0)),
             "requestId": headers.get(messages.REQUEST_ID, ""),
             "invokedFunctionArn": headers.get(messages.FUNCTION_ARN, ""),
         }
-        if messages.TRACE_ID in headers:
+        if headers.get(messages.TRACE_ID):
             event["tracing"] = {"type": "X-Amzn-Trace-Id", "value": headers[messages.TRACE_ID]}
-        told = []
-        for extension in self._known.values():
+        for extension in tuple(self._known.values()):
             if messages.INVOKE in extension.hears:
                 extension.missed = orjson.dumps(event)
-                call = extension.call
-                if call is not None:
-                    extension.call = None
-                    told.append(call.connection)
-                    call.connection.answer(call.event(extension))
-        return told
+                if extension.call is not None:
+                    extension.call.connection.answer(self._event(extension))
+
+    def _event(self, extension: Extension) -> Answer:
+        """The answer that is the event which it does not know yet."""
+        body, extension.missed = extension.missed or b"", None
+        extension.call = None
+        extension.state = messages.RUNNING
+        return messages.Answer(200, body, headers=((messages.EXTENSION_EVENT_IDENTIFIER, self.identify()),))
 
 
 class RegisterCall:
@@ -132,7 +161,7 @@ class RegisterCall:
         self._body = bytearray()
 
     def feed(self, data: bytes) -> None:
-        """Takes the next bytes of its body, if that is not too long to be JSON of an extension."""
+        """Takes the next bytes of its body, if that is not too long to be an extension's."""
         if len(self._body) <= LONGEST_BODY:
             self._body += data
 
@@ -140,8 +169,7 @@ class RegisterCall:
         """It is registered, or refused."""
         name = self._headers.get(messages.EXTENSION_NAME.lower(), "")
         features = self._headers.get(messages.EXTENSION_FEATURES.lower(), "")
-        body = self._body if len(self._body) <= LONGEST_BODY else b""
-        return self._extensions.register(name, bytes(body), features)
+        return self._extensions.register(name, bytes(self._body), features)
 
     def cut(self) -> None:
         """It is not registered."""
@@ -155,50 +183,58 @@ class EventCall:
     def __init__(self, extensions: Extensions, connection: Connection, headers: Mapping[str, str]) -> None:
         self.connection = connection
         self._extensions = extensions
-        self._found = extensions.find(headers)
+        self._headers = headers
 
     def feed(self, data: bytes) -> None:
         """Throws it away: there is nothing to say in it."""
 
     def finish(self, _: Mapping[str, str]) -> Answer | None:
         """It waits, unless there is an event already."""
-        extension = self._found
-        if not isinstance(extension, Extension):
-            return extension
-        if extension.missed is not None:
-            return self.event(extension)
-        extension.call = self
-        return None
-
-    def event(self, extension: Extension) -> Answer:
-        """The answer that is the event."""
-        body, extension.missed = extension.missed or b"", None
-        return messages.Answer(200, body, headers=((messages.EXTENSION_EVENT_IDENTIFIER, self._extensions.identify()),))
+        return self._extensions.wait(self._headers, self)
 
     def cut(self) -> None:
         """It waits no more."""
-        if isinstance(self._found, Extension) and self._found.call is self:
-            self._found.call = None
+        self._extensions.give_up(self)
 
 
 class ReportCall:
-    """An extension says that it can't go on."""
+    """An extension says that it can't begin, or go on."""
 
     answer: Answer | None = None
 
-    def __init__(self, extensions: Extensions, headers: Mapping[str, str]) -> None:
+    def __init__(self, extensions: Extensions, headers: Mapping[str, str], wanted: str) -> None:
         self._extensions = extensions
         self._headers = headers
+        self._wanted = wanted
 
     def feed(self, data: bytes) -> None:
         """Throws it away: its type says enough."""
 
     def finish(self, _: Mapping[str, str]) -> Answer:
         """It is taken note of, or refused."""
-        found = self._extensions.find(self._headers)
-        if not isinstance(found, Extension):
-            return found
-        return self._extensions.fail(found, self._headers.get(messages.EXTENSION_ERROR_TYPE.lower(), ""))
+        return self._extensions.fail(self._headers, self._wanted)
 
     def cut(self) -> None:
         """It said nothing."""
+
+
+def _identifier(headers: Mapping[str, str]) -> str | Answer:
+    """By what an extension says that it is known, or the answer to it, if it says nothing of the kind."""
+    identifier = headers.get(messages.EXTENSION_IDENTIFIER.lower(), "").lower()
+    if not identifier:
+        return messages.IDENTIFIER_MISSING
+    return identifier if UUID.fullmatch(identifier) else messages.IDENTIFIER_INVALID
+
+
+def _events(body: bytes) -> list[str] | Answer:
+    """The events that an extension asks for, or the answer to what is no registration."""
+    try:
+        registration = orjson.loads(body) or {}
+        events, keys = registration.get("events") or [], registration.get("configurationKeys")
+    except (ValueError, AttributeError):
+        return messages.REGISTRATION_INVALID
+    if keys:
+        return messages.CONFIGURATION_DEPRECATED
+    if not isinstance(events, list) or not all(isinstance(event, str) for event in events):
+        return messages.REGISTRATION_INVALID
+    return events

@@ -77,6 +77,11 @@ RESPONDING = "InvocationResponse"
 FAILING = "InvocationErrorResponse"
 RESPONSE_SENT = "RuntimeResponseSentState"
 
+# States of an extension, likewise [RIE core/internalagent_states.go].
+REGISTERED = "Registered"
+EXIT_FAILED = "ExitError"
+EXITED = "Exited"
+
 REASONS = {
     200: "OK",
     202: "Accepted",
@@ -157,6 +162,20 @@ IDENTIFIER_MISSING = refusal(403, "Extension.MissingExtensionIdentifier", "Missi
 IDENTIFIER_INVALID = refusal(403, "Extension.InvalidExtensionIdentifier", "Invalid Lambda-Extension-Identifier")
 REGISTRATION_INVALID = refusal(403, "InvalidRequestFormat", "the body is no JSON object with a list of events")
 ERROR_TYPE_MISSING = refusal(403, "Extension.MissingHeader", "Lambda-Extension-Function-Error-Type not found")
+REPORTER_UNKNOWN = refusal(403, "Extension.UnknownExtensionIdentifier", "Unknown Lambda-Extension-Identifier")
+"""Of one that says that it can't go on."""
+CONFIGURATION_DEPRECATED = refusal(
+    403, "InvalidRequestFormat", "configurationKeys are deprecated; use environment variables instead"
+)
+
+
+def bad_extension_transition(state: str, wanted: str, identifier: str) -> Answer:
+    """A call that its extension's state does not allow [RIE rapi/handler/constants.go, core/internalagent_states.go]."""
+    message = (
+        f"State transition from {state} to {wanted} failed for extension {identifier}."
+        " Error: State transition is not allowed"
+    )
+    return refusal(403, "Extension.InvalidExtensionState", message)
 
 
 def identifier_unknown(identifier: str) -> Answer:

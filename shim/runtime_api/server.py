@@ -64,9 +64,9 @@ class Server:
 
     def connect(self) -> Connection:
         """A client has connected."""
-        return Connection(self.call)
+        return Connection(self.call, self.refuse)
 
-    def invoke(self, request_id: str, headers: Sequence[tuple[str, str]], body: bytes) -> list[Connection]:
+    def invoke(self, request_id: str, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Answers a `next` that waits with an invocation, and the extensions that wait for one.
 
         Of several that wait the last is answered: it is the least likely to be one that its client has given up.
@@ -75,9 +75,6 @@ class Server:
             request_id: by which the runtime answers.
             headers: all that tell about it, the request id among them, but for the type and the length of the body.
             body: the event.
-
-        Returns:
-            The connections over which something goes out.
         """
         named = dict(headers)
         call = self._waiting.pop()
@@ -85,7 +82,7 @@ class Server:
         self.state = messages.RUNNING
         self._extensions.are_complete = True
         call.connection.answer(messages.Answer(200, body, headers=tuple(headers)))
-        return [call.connection, *self._extensions.invoke(named)]
+        self._extensions.invoke(named)
 
     def forget(self, request_id: str) -> None:
         """That invocation is over without an answer: one that comes later is refused."""
@@ -103,29 +100,28 @@ class Server:
         """
         route = _route(path)
         if route is None:
-            return self.refuse(method, path, messages.NOT_FOUND)
+            return Settled(messages.NOT_FOUND)
         allowed, kind, request_id = route
         if method != allowed:
-            return self.refuse(method, path, messages.not_allowed(allowed))
+            return Settled(messages.not_allowed(allowed))
         if kind == messages.NEXT:
             return NextCall(self, connection)
         if kind in (messages.RESPONSE, messages.ERROR, messages.INIT_ERROR):
             post = self._begin(kind, request_id, headers)
-            return post if isinstance(post, Post) else self.refuse(method, path, post)
+            return post if isinstance(post, Post) else Settled(post)
         if kind == messages.EXTENSION_REGISTER:
             call: Call = RegisterCall(self._extensions, headers)
         elif kind == messages.EXTENSION_NEXT:
             call = EventCall(self._extensions, connection, headers)
-        elif kind in (messages.EXTENSION_INIT_ERROR, messages.EXTENSION_EXIT_ERROR):
-            call = ReportCall(self._extensions, headers)
+        elif kind in _REPORTS:
+            call = ReportCall(self._extensions, headers, _REPORTS[kind])
         else:
             call = Settled(_CONSTANT[kind])
         return call
 
-    def refuse(self, method: str, path: str, answer: Answer) -> Call:
-        """A request breaks the protocol, and gets this answer."""
-        self.events.append(Refused(f"{method} {path}", answer))
-        return Settled(answer)
+    def refuse(self, request: str, answer: Answer) -> None:
+        """A request broke the protocol, and gets this answer."""
+        self.events.append(Refused(request, answer))
 
     def wait(self, call: NextCall) -> Answer | None:
         """A `next` waits from now on, or is refused with that answer."""
@@ -133,6 +129,7 @@ class Server:
             return messages.bad_transition(self.state, messages.READY)
         if not self._runs:
             self.state = messages.READY
+            self._answered = None  # only until then it is remembered (RIE rapidcore/server.go, Release)
         self._waiting.append(call)
         self.events.append(NextWaits())
         return None
@@ -238,6 +235,10 @@ _WANTED = {
     messages.RESPONSE: messages.RESPONDING,
     messages.ERROR: messages.FAILING,
     messages.INIT_ERROR: messages.INIT_FAILED,
+}
+_REPORTS = {
+    messages.EXTENSION_INIT_ERROR: messages.INIT_FAILED,
+    messages.EXTENSION_EXIT_ERROR: messages.EXIT_FAILED,
 }
 _CONSTANT = {
     messages.PING: messages.PONG,
