@@ -276,12 +276,12 @@ def reported(
 ) -> ReportedError:
     """The executable's own error, with that name, or with none.
 
-    A stack trace of its own passes awslambdaric only in a FaultException of its (bootstrap.py, handle_event_request): of any other exception it
-    posts Python's own. Where it is the host, and there is a trace, the error is one, too.
+    Where awslambdaric is the host it is a FaultException of its, too: of that one it posts the stack trace that it bears, of any other exception
+    Python's (bootstrap.py, handle_event_request).
     """
     kind = ReportedError if name is None else named(ReportedError, name)
     fault = getattr(sys.modules.get("awslambdaric.lambda_runtime_exception"), "FaultException", None)
-    if fault is None or not stack_trace:
+    if fault is None:
         return kind(message, exit_code=exit_code, stack_trace=stack_trace, **facts)
     error: Any = _subclass((kind, fault), kind.__name__)(message, exit_code=exit_code, stack_trace=stack_trace, **facts)
     error.msg, error.exception_type, error.trace = str(error), kind.__name__, list(stack_trace)

@@ -101,20 +101,21 @@ class Refused(Told):
         return f"<refused with {self.error!r} after {self.duration:.3f} s>"
 
 
-class TooLong(Told):
-    """A bootstrap posted a response that is longer than may be read. It was told so, and goes on."""
+class Unanswered(Told):
+    """A bootstrap posted what is no answer, and goes on: `how` tells what it did. Where its response is too long, `size` and `limit` are bytes."""
 
-    __slots__ = ("limit", "size")
+    __slots__ = ("how", "limit", "size")
 
-    def __init__(self, *, size: int, limit: int, duration: float, stderr_tail: str) -> None:
+    def __init__(self, how: str, *, size: int, limit: int, duration: float, stderr_tail: str) -> None:
         super().__init__(b"", duration, stderr_tail)
+        self.how = how
         self.size = size
-        """How many bytes the response has."""
+        """How many bytes the response has, if those are what is wrong; else 0."""
         self.limit = limit
         """How many may be read."""
 
     def __repr__(self) -> str:
-        return f"<posted {self.size} bytes, more than {self.limit}, after {self.duration:.3f} s>"
+        return f"<{self.how}, after {self.duration:.3f} s>"
 
 
 class Ended(Told):
@@ -237,7 +238,7 @@ class NotStarted:
 
 if TYPE_CHECKING:
     Outcome: TypeAlias = (
-        Replied | Refused | TooLong | Exited | Signaled | Stopped | Overflowed | Misbehaved | NotStarted
+        Replied | Refused | Unanswered | Exited | Signaled | Stopped | Overflowed | Misbehaved | NotStarted
     )
 
 

@@ -27,6 +27,8 @@ class EndOfFile:
     """Nothing but the end of the child completes it."""
     excess = b""
     """All of it is the reply."""
+    cure = ""
+    """Nothing that it writes can be wrong."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit

@@ -18,7 +18,7 @@ from shim.children.kept import Kept
 from shim.children.process import Child
 from shim.errors import seconds
 from shim.invocation import now
-from shim.outcome import Ended, Exited, Refused, Replied, Signaled, Told, TooLong, ending
+from shim.outcome import Ended, Exited, Refused, Replied, Signaled, Told, Unanswered, ending
 from shim.runtime_api import events, messages
 from shim.runtime_api.server import Server
 
@@ -136,9 +136,27 @@ class Bootstrap(Kept):
         return self._server.waits
 
     @property
+    def missing(self) -> str:
+        """What it has to do so that it can get an invocation: "had not …"."""
+        if self._server.laggards:
+            return f"asked for the next event of its extension {self._server.laggards[0]!r} (GET {messages.EXTENSION_NEXT})"
+        return f"asked for {'its next' if self.ready else 'its first'} invocation"
+
+    @property
+    def is_settled(self) -> bool:  # type: ignore[override] # of a child that is asked by a pipe it is a constant
+        """Whether it waits again, as Lambda waits for that before it freezes it."""
+        return self.waits
+
+    @property
     def has_answered(self) -> bool:
-        """Whether it has answered its invocation, or can't any more, and was told what became of that."""
-        return self._is_answered and not any(peer.unsent for peer in self._peers.values())
+        """Whether it has answered its invocation, or can't any more."""
+        framing = self.framing
+        return framing.complete or bool(framing.breach)
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether it has answered, and was told what became of that."""
+        return self.has_answered and not any(peer.unsent for peer in self._peers.values())
 
     def expect(self, request: Request) -> None:
         """What it posts from now on is the answer to that request, which it has not got yet."""
@@ -160,12 +178,12 @@ class Bootstrap(Kept):
 
     def hear_the_rest(self, until: float) -> None:
         """Takes what a child that has gone had sent before, and answers what somebody may still wait for."""
-        while self._peers and not self.has_answered and self.attend(until):
+        while self._peers and not self.has_heard and self.attend(until):
             pass
 
     def leave(self) -> None:
         """SIGTERM, as Lambda ends a runtime that has registered for it; not while it works on an invocation."""
-        if not (self.gone or self.over or (self._told and not self._is_answered)):
+        if not (self.gone or self.over or (self._told and not self.has_answered)):
             sweep.kill_group(self.pid, signal.SIGTERM)
 
     def abandon(self) -> None:
@@ -176,11 +194,6 @@ class Bootstrap(Kept):
             for peer in self._peers.values():
                 peer.socket.close()
             self._peers.clear()
-
-    @property
-    def _is_answered(self) -> bool:
-        framing = self.framing
-        return framing.complete or bool(framing.breach or framing.refused_size)
 
     def _has_read(self) -> bool:
         """Whether it may have read something of its invocation: it was handed out."""
@@ -224,11 +237,11 @@ class Bootstrap(Kept):
             self._serve(peer)
 
     def _serve(self, peer: Peer) -> None:
-        """Takes note of what has happened, and sends what follows from it."""
+        """Sends what is to go out, and takes note of what has happened."""
+        peer.send()
         happened = self._server.events
         while happened:
             self._take_note(happened.pop(0))
-        peer.send()
         descriptor = peer.socket.fileno()
         if peer.connection.closing and not peer.unsent:
             del self._peers[descriptor]
@@ -251,6 +264,7 @@ class Bootstrap(Kept):
                 framing.end()
             case events.TooLarge():
                 framing.refused_size = event.size
+                framing.breach = f"posted {event.size} bytes"
             case events.Cut():
                 framing.breach = event.how
             case events.Refused(answer=answer) if self._complaints < MOST_COMPLAINTS:
@@ -280,7 +294,6 @@ class Bridge(Conversation):
     def ask(self, child: Bootstrap, request: Request, deadline: Deadline) -> Outcome:  # type: ignore[override] # see make
         """What the child did with the request: it has answered, or is over."""
         child.expect(request)
-        framing = child.framing
         if self._parent.tags_lines or not child.stderr.silent:
             child.stderr.begin(self._parent.lines_to(request), anew=child.uses > 0)
         child.asked = max(child.started, deadline.began)
@@ -289,13 +302,11 @@ class Bridge(Conversation):
         if child.waits and not child.gone:
             child.invoke(request)
         elif not child.gone:
-            self.note("had not asked for its next invocation when the time of this one was over", request)
-        while not (child.has_answered or child.gone) and child.attend(deadline.stop_at):
+            self.note(f"had not {child.missing} when the time of this invocation was over", request)
+        while not (child.has_heard or child.gone) and child.attend(deadline.stop_at):
             pass
         if child.gone:
             child.hear_the_rest(now() + self._parent.linger)
-        if framing.breach:
-            return self._break_off(child, framing.breach, request, deadline, replied=False)
         answer = _answer(child)
         if answer is None:
             child.forget()
@@ -340,18 +351,19 @@ class Bridge(Conversation):
             raise NoChild(outcome)
         how = f"{framing.breach or ending(outcome)} before it asked for its first invocation"
         if late:
-            how = f"had not asked for its first invocation {seconds(self._ready_within)} (SHIM_READY_WITHIN_MS) after its start"
+            how = f"had not {child.missing} {seconds(self._ready_within)} (SHIM_READY_WITHIN_MS) after its start"
         raise self._not_ready(how, outcome, cure=FOR_A_SLOW_ONE if late else FOR_A_BOOTSTRAP)
 
 
-def _answer(child: Bootstrap) -> Replied | Refused | TooLong | None:
+def _answer(child: Bootstrap) -> Replied | Refused | Unanswered | None:
     """What a child that has answered did; None where it has not."""
     framing = child.framing
-    if not (framing.complete or framing.refused_size):
+    if not child.has_answered:
         return None
     tail, duration = tail_of(child), now() - child.asked
-    if framing.refused_size:
-        return TooLong(size=framing.refused_size, limit=framing.limit, duration=duration, stderr_tail=tail)
+    if framing.breach:
+        size, limit = framing.refused_size, framing.limit
+        return Unanswered(framing.breach, size=size, limit=limit, duration=duration, stderr_tail=tail)
     if framing.failed:
         return Refused(framing.error_type, framing.reply, duration, tail)
     return Replied(framing.reply, duration, tail)

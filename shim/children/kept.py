@@ -38,6 +38,8 @@ class Kept(Child):
     """Whether it has said so, where it has to."""
     uses = 0
     """How many requests it was sent."""
+    is_settled = True
+    """Whether it has done all that it does after a reply."""
     framing: Framing
     left_unread = False
     """Whether it had not read all of its request when it replied."""
@@ -99,6 +101,12 @@ class Kept(Child):
         while not self.gone and self.attend(until):
             pass
         return self.gone
+
+    def settle(self, seconds: float) -> None:
+        """Gives it so many seconds to become settled, at the most."""
+        until = now() + seconds
+        while not (self.is_settled or self.gone) and self.attend(until):
+            pass
 
     def leave(self) -> None:
         """Closes its standard input, which tells a program that reads lines to end."""

@@ -93,7 +93,8 @@ class Place:
     @property
     def has_work(self) -> bool:
         """Whether `work` may have something to do."""
-        return self.child is None or self._wear.is_limited
+        child = self.child
+        return child is None or not child.is_settled or self._wear.is_limited
 
     def work(self) -> None:
         """What can wait until the answer is out: retires a child that has served enough, and starts one where there is none.
@@ -103,6 +104,7 @@ class Place:
         try:
             child = self.child
             if child is not None:
+                child.settle(self._parent.linger)
                 why = self._wear.why(child, child.uses)
                 if why is not None:
                     self._conversation.note(f"{why} and is replaced", None, level="INFO")

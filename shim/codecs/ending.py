@@ -28,7 +28,7 @@ from shim.outcome import (
     Signaled,
     Stopped,
     Told,
-    TooLong,
+    Unanswered,
 )
 
 TYPE_CHECKING = False
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 BYTES = "make it write UTF-8, or set SHIM_OUTPUT=base64 for bytes"
 """The cure for a reply that is no text."""
+POST = "make it post one whole response or error for each invocation"
+"""The cure for a bootstrap that posted something else."""
 
 
 class Unfit(ValueError):
@@ -81,7 +83,9 @@ def success(  # noqa: C901 - a case for each outcome
             raise ReplyUnexpected(how=outcome.how, cure=outcome.cure, **facts(outcome, executable))
         case Misbehaved():
             raise ReplyMissing(how=outcome.how, cure=outcome.cure, **facts(outcome, executable))
-        case Overflowed() | TooLong():
+        case Unanswered(size=0):
+            raise ReplyMissing(how=outcome.how, cure=POST, **facts(outcome, executable))
+        case Overflowed() | Unanswered():
             stopped = isinstance(outcome, Overflowed)
             raise OutputTooLarge(
                 size=outcome.size, limit=outcome.limit, encoded=False, stopped=stopped, **facts(outcome, executable)

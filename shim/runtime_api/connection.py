@@ -39,6 +39,10 @@ MOST_AHEAD = 64 * 1024
 """Bytes that a client may send after a request which waits for its answer; it is read no further then."""
 
 
+CONTINUE = "100-continue"
+"""The one value that the header Expect may have (RFC 9110)."""
+
+
 class Connection:
     """The requests of one connection, one after the other, and the answers to them.
 
@@ -123,13 +127,19 @@ class Connection:
         method, path = request.method.decode(), _path(request.target)
         self._request = f"{method} {path}"
         self._is_head = method == "HEAD"
-        self._call = self._call_for(self, method, path, _text_headers(request.headers))
+        headers = _text_headers(request.headers)
+        if not request.http_version.startswith(b"1."):
+            raise h11.RemoteProtocolError("another version of HTTP", error_status_hint=505)
+        if headers.get("expect", CONTINUE).lower() != CONTINUE:
+            raise h11.RemoteProtocolError("another expectation", error_status_hint=417)
+        self._call = self._call_for(self, method, path, headers)
         if self._http.they_are_waiting_for_100_continue:
             if self._call.answer is None:
                 go_on = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
                 self._out.append(self._http.send(go_on))
             else:  # they need not send it at all
-                self._send(self._call.finish({}) or self._call.answer)
+                answer = self._call.finish({}) or self._call.answer
+                self._send(answer._replace(headers=answer.headers + messages.CLOSE))
 
     def _send(self, answer: Answer) -> None:
         self._call = None
@@ -152,7 +162,11 @@ class Connection:
         self.close()
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._is_head = False
-            self._send(messages.TRUNCATED if isinstance(call, Post) else messages.malformed(broken.error_status_hint))
+            self._send(
+                messages.TRUNCATED._replace(headers=messages.CLOSE)
+                if isinstance(call, Post)
+                else messages.malformed(broken.error_status_hint)
+            )
 
 
 _END = h11.EndOfMessage()

@@ -98,6 +98,10 @@ class Extensions:
         extension.call = call
         return None if extension.missed is None else self._event(extension)
 
+    def laggards(self) -> list[str]:
+        """The names of those that do not wait for their next event."""
+        return [extension.name for extension in self._known.values() if extension.state != messages.READY]
+
     def give_up(self, call: EventCall) -> None:
         """Who waited for an event has gone."""
         for extension in self._known.values():
@@ -229,12 +233,15 @@ def _identifier(headers: Mapping[str, str]) -> str | Answer:
 def _events(body: bytes) -> list[str] | Answer:
     """The events that an extension asks for, or the answer to what is no registration."""
     try:
-        registration = orjson.loads(body) or {}
+        registration = orjson.loads(body)
+        if registration is None:
+            return []
         events, keys = registration.get("events") or [], registration.get("configurationKeys")
     except (ValueError, AttributeError):
         return messages.REGISTRATION_INVALID
     if keys:
         return messages.CONFIGURATION_DEPRECATED
+    events = ["" if event is None else event for event in events] if isinstance(events, list) else events
     if not isinstance(events, list) or not all(isinstance(event, str) for event in events):
         return messages.REGISTRATION_INVALID
     return events

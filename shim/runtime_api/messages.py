@@ -91,6 +91,7 @@ REASONS = {
     405: "Method Not Allowed",
     410: "Gone",
     413: "Request Entity Too Large",
+    417: "Expectation Failed",
     431: "Request Header Fields Too Large",
     501: "Not Implemented",
     505: "HTTP Version Not Supported",
@@ -116,10 +117,16 @@ def refusal(status: int, error_type: str, message: str) -> Answer:
     return Answer(status, body, error_type=error_type)
 
 
+METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "CONNECT", "TRACE")
+CLOSE = (("Connection", "close"),)
+"""The header of an answer after which no other follows."""
+
+
 def malformed(status: int) -> Answer:
     """The answer to what is no HTTP, as Go's net/http gives it."""
     status = status if status in REASONS else 400
-    return Answer(status, f"{status} {REASONS[status]}".encode(), "text/plain; charset=utf-8", "Malformed")
+    body = b"" if status == 417 else f"{status} {REASONS[status]}".encode()
+    return Answer(status, body, "text/plain; charset=utf-8" if body else "", "Malformed", headers=CLOSE)
 
 
 def too_large(limit: int) -> Answer:
@@ -127,9 +134,9 @@ def too_large(limit: int) -> Answer:
     return refusal(413, "RequestEntityTooLarge", f"Exceeded maximum allowed payload size ({limit} bytes).")
 
 
-def not_allowed(allowed: str) -> Answer:
-    """A path that takes another method, as go-chi answers it, on which RIE is built."""
-    return Answer(405, b"", "", "MethodNotAllowed", headers=(("Allow", allowed),))
+def not_allowed(method: str, allowed: str) -> Answer:
+    """A path that takes another method, as go-chi answers it, on which RIE is built: it says which, where it knows the one that was asked."""
+    return Answer(405, b"", "", "MethodNotAllowed", headers=(("Allow", allowed),) if method in METHODS else ())
 
 
 def bad_transition(state: str, wanted: str) -> Answer:
@@ -145,7 +152,13 @@ INVALID_REQUEST_ID = refusal(400, "InvalidRequestID", "Invalid request ID")
 INVALID_RESPONSE_MODE = refusal(400, "InvalidFunctionResponseMode", "Invalid function response mode")
 TRUNCATED = refusal(400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
 INVOKE_TIMEOUT = refusal(410, "InvokeTimeout", "Invoke timeout")  # [LMI rapi/rendering/render_error.go]
-NOT_FOUND = Answer(404, b"404 page not found\n", "text/plain; charset=utf-8", "NotFound")
+NOT_FOUND = Answer(
+    404,
+    b"404 page not found\n",
+    "text/plain; charset=utf-8",
+    "NotFound",
+    headers=(("X-Content-Type-Options", "nosniff"),),
+)
 LOGS_NOT_SUPPORTED = Answer(
     202, b'{"errorMessage":"Logs API is not supported","errorType":"Logs.NotSupported"}\n'
 )  # [RIE rapi/handler/runtimelogs_stub.go]

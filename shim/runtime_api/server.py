@@ -59,8 +59,13 @@ class Server:
 
     @property
     def waits(self) -> bool:
-        """Whether a `next` waits for an invocation."""
-        return bool(self._waiting)
+        """Whether an invocation can be handed out: a `next` waits, and so does every extension (RIE rapid/handlers.go, AwaitAgentsReady)."""
+        return bool(self._waiting) and not self.laggards
+
+    @property
+    def laggards(self) -> list[str]:
+        """The names of the extensions that are waited for: those that do not wait for their next event."""
+        return self._extensions.laggards()
 
     def connect(self) -> Connection:
         """A client has connected."""
@@ -69,7 +74,7 @@ class Server:
     def invoke(self, request_id: str, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Answers a `next` that waits with an invocation, and the extensions that wait for one.
 
-        Of several that wait the last is answered: it is the least likely to be one that its client has given up.
+        Of several that wait the first is answered, as Lambda does it.
 
         Args:
             request_id: by which the runtime answers.
@@ -77,7 +82,7 @@ class Server:
             body: the event.
         """
         named = dict(headers)
-        call = self._waiting.pop()
+        call = self._waiting.pop(0)
         self._runs[request_id] = Run(named.get(messages.INVOCATION_ID))
         self.state = messages.RUNNING
         self._extensions.are_complete = True
@@ -103,7 +108,7 @@ class Server:
             return Settled(messages.NOT_FOUND)
         allowed, kind, request_id = route
         if method != allowed:
-            return Settled(messages.not_allowed(allowed))
+            return Settled(messages.not_allowed(method, allowed))
         if kind == messages.NEXT:
             return NextCall(self, connection)
         if kind in (messages.RESPONSE, messages.ERROR, messages.INIT_ERROR):
@@ -169,11 +174,11 @@ class Server:
             if run.state != messages.RUNNING:
                 return messages.bad_transition(run.state, wanted)
             run.state = wanted
-        mode = headers.get(messages.RESPONSE_MODE.lower())
+        mode = headers.get(messages.RESPONSE_MODE.lower(), "")
         is_streamed = kind == messages.RESPONSE and mode == messages.STREAMING
         limit = self._stream_limit if is_streamed else self._limit
         post = Post(kind, request_id, headers, limit=limit, tell=self._tell)
-        if kind == messages.RESPONSE and mode is not None and not is_streamed:
+        if kind == messages.RESPONSE and mode and not is_streamed:
             self._tell(post, Cut(post, f"asked for the response mode {mode!r}, which the Runtime API does not have"))
             return messages.INVALID_RESPONSE_MODE
         self.events.append(Began(post))
@@ -265,6 +270,6 @@ def _route(path: str) -> tuple[str, str, str] | None:
         return method, path, ""
     if path.startswith(messages.INVOCATION):
         request_id, slash, kind = path[len(messages.INVOCATION) :].partition("/")
-        if request_id and slash + kind in (messages.RESPONSE, messages.ERROR):
+        if slash + kind in (messages.RESPONSE, messages.ERROR):
             return "POST", slash + kind, request_id
     return None
