@@ -19,25 +19,36 @@ def end_line(request_id: str) -> str:
 
 
 def report_line(  # noqa: PLR0913 - the line has so many parts
-    request_id: str, *, duration: float, init: float, memory: int, peak: int, peak_is_bound: bool
+    request_id: str,
+    *,
+    duration: float,
+    init: float | None,
+    memory: int,
+    peak: int,
+    peak_is_bound: bool = False,
+    status: str = "",
 ) -> str:
     """What the invocation took.
 
     Args:
         request_id: Lambda's id of the invocation.
         duration: its seconds.
-        init: the seconds before it in which the handler was built. Since August 2025 they are always billed:
-            https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/
+        init: the seconds before it in which the handler was built; None where that was before another invocation. Since August 2025 they are
+            always billed: https://aws.amazon.com/blogs/compute/aws-lambda-standardizes-billing-for-init-phase/
         memory: MB that the function has.
         peak: MB that were used at most.
         peak_is_bound: the use itself is not known, and was less than `peak`.
+        status: "timeout" or "error" where the platform ended it.
     """
-    parts = (
+    parts = [
         f"REPORT RequestId: {request_id}",
         f"Duration: {duration * 1000:.2f} ms",
-        f"Billed Duration: {ceil((init + duration) * 1000)} ms",
+        f"Billed Duration: {ceil(((init or 0) + duration) * 1000)} ms",
         f"Memory Size: {memory} MB",
         f"Max Memory Used: {'under ' if peak_is_bound else ''}{peak} MB",
-        f"Init Duration: {init * 1000:.2f} ms",
-    )
+    ]
+    if init is not None:
+        parts.append(f"Init Duration: {init * 1000:.2f} ms")
+    if status:
+        parts.append(f"Status: {status}")
     return "\t".join(parts)
