@@ -289,7 +289,7 @@ class Settings:
             )
         if self.mode == "bootstrap" and "AWS_LAMBDA_RUNTIME_API" in self.env:
             mistakes.append(f"{given['env']} must not have AWS_LAMBDA_RUNTIME_API, which mode=bootstrap gives")
-        if self.framing == "envelope" and self.output != "json":
+        if self.mode == "warm" and self.framing == "envelope" and self.output != "json":
             mistakes.append(f"{given['output']} must be json, since with framing=envelope every reply is")
         if self.grace_ms >= self.margin_ms:
             mistakes.append(

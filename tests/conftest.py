@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -43,6 +44,16 @@ def actor(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The compiled actor; its path is this test process's alone, so that its processes can be told from all others."""
     assert compiler
     return str(compile_actor(tmp_path_factory.mktemp("actor")))
+
+
+@pytest.fixture(scope="session")
+def bootstrap(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled bootstrap, which does what its arguments say over the Runtime API."""
+    program = tmp_path_factory.mktemp("bootstrap") / "bootstrap"
+    command = [compiler, "-O2", "-o", str(program), str(FIXTURES / "executables" / "bootstrap.c")]
+    if subprocess.run([*command, "-static"], check=False, capture_output=True).returncode != 0:
+        subprocess.run(command, check=True)
+    return program
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from shim.children import sweep
 from shim.children.conversation import Conversation, NoChild, tail_of
 from shim.children.environment import RUNTIME_API
 from shim.children.kept import Kept
+from shim.children.peer import Peer
 from shim.children.process import Child
-from shim.errors import seconds
+from shim.errors import ExecutableNotRunnable, seconds
 from shim.invocation import now
 from shim.outcome import Ended, Exited, Refused, Replied, Signaled, Told, Unanswered, ending
 from shim.runtime_api import events, messages
@@ -30,14 +31,11 @@ if TYPE_CHECKING:
     from shim.invocation import Deadline
     from shim.outcome import Outcome
     from shim.request import Posted, Request
-    from shim.runtime_api.connection import Connection
 else:
     import _signal as signal  # likewise, 0.3 ms
 
 BACKLOG = 128
 """Connections that may wait to be accepted: between two invocations nobody does that."""
-PIECE = 65_536
-"""Bytes that are read at a time. h11 cuts what it was given from the front, piece by piece: larger ones take longer."""
 MOST_COMPLAINTS = 20
 """How many requests of one child are told of in the log, that broke the protocol."""
 LONGEST_SHOWN = 200
@@ -48,43 +46,6 @@ FOR_A_SLOW_ONE = f"{FOR_A_BOOTSTRAP}; one that takes long to begin, a higher SHI
 GOES_ON = f"make it post a response or an error for each invocation, and then ask for the next ({ASKS}), until SIGTERM"
 
 
-class Peer:
-    """A connection of the child's: its socket, what is said over it, and what has not gone out yet."""
-
-    __slots__ = ("connection", "socket", "unsent")
-
-    def __init__(self, descriptor: int, connection: Connection) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
-        self.socket.setblocking(False)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.connection = connection
-        self.unsent = memoryview(b"")
-
-    def receive(self) -> None:
-        """Takes what has come."""
-        try:
-            data = self.socket.recv(PIECE)
-        except BlockingIOError:
-            return
-        except OSError:  # the client reset it
-            data = b""
-        self.connection.receive(data)
-
-    def send(self) -> None:
-        """Sends what the socket takes of what is to go out."""
-        more = self.connection.take()
-        if more:
-            self.unsent = memoryview(bytes(self.unsent) + more)
-        try:
-            while self.unsent:
-                self.unsent = self.unsent[self.socket.send(self.unsent, socket.MSG_NOSIGNAL) :]
-        except BlockingIOError:
-            pass
-        except OSError:  # the client has gone
-            self.unsent = memoryview(b"")
-            self.connection.close()
-
-
 class Bootstrap(Kept):
     """A child that finds the Runtime API at AWS_LAMBDA_RUNTIME_API. It is ready when it first asks for an invocation."""
 
@@ -92,9 +53,13 @@ class Bootstrap(Kept):
     framing: Posted  # type: ignore[assignment] # the codec makes requests for this mode
     complain: Callable[[str], None]
     """Takes what it did wrong, as the predicate of a sentence."""
+    no_connection: Callable[[OSError], ExecutableNotRunnable]
+    """The error for one that has so many connections that no other can be accepted."""
     _listener: socket.socket | None = None
     _request_id = ""
     _told = False
+    _poster: Peer | None = None
+    _knocks = False
     _complaints = 0
 
     def spawn(self, arguments: list[str], environment: Mapping[bytes, bytes], **how: Any) -> None:
@@ -124,6 +89,14 @@ class Bootstrap(Kept):
         Child.spawn(self, arguments, {**environment, RUNTIME_API: address}, **how)  # it is not asked by a pipe
         self._close(self._stdin)
         self._poll.register(listener.fileno(), select.POLLIN)
+
+    def attend(self, until: float | None) -> bool:
+        """As every child. Who is new is accepted last: what the others have sent was sent before."""
+        in_time = super().attend(until)
+        if self._knocks and self._listener is not None:
+            self._knocks = False
+            self._accept(self._listener)
+        return in_time
 
     def is_idle(self) -> bool:
         """Whether it waits for an invocation, after all that it has sent meanwhile was taken."""
@@ -156,7 +129,7 @@ class Bootstrap(Kept):
     @property
     def has_heard(self) -> bool:
         """Whether it has answered, and was told what became of that."""
-        return self.has_answered and not any(peer.unsent for peer in self._peers.values())
+        return self.has_answered and not (self._poster and self._poster.unsent)
 
     def expect(self, request: Request) -> None:
         """What it posts from now on is the answer to that request, which it has not got yet."""
@@ -178,6 +151,7 @@ class Bootstrap(Kept):
 
     def hear_the_rest(self, until: float) -> None:
         """Takes what a child that has gone had sent before, and answers what somebody may still wait for."""
+        self.attend(now())  # accepts who came last
         while self._peers and not self.has_heard and self.attend(until):
             pass
 
@@ -211,12 +185,12 @@ class Bootstrap(Kept):
 
     def _attend_to(self, descriptor: int, event: int) -> None:
         if self._listener is not None and descriptor == self._listener.fileno():
-            self._accept(self._listener)
+            self._knocks = True
             return
         peer = self._peers.get(descriptor)
         if peer is None:
             return  # it was closed in the same turn
-        if peer.connection.reads:
+        if peer.reads:
             peer.receive()
         elif event & (select.POLLHUP | select.POLLERR):
             peer.connection.close()
@@ -224,13 +198,15 @@ class Bootstrap(Kept):
 
     def _accept(self, listener: socket.socket) -> None:
         """Accepts everybody who waits, and hears what they have said already."""
-        while True:
+        for _turn in range(BACKLOG):
             try:
                 descriptor, _ = listener._accept()  # type: ignore[attr-defined] # noqa: SLF001 - what `socket.accept` is made of
             except BlockingIOError:
                 return
             except ConnectionAbortedError:
                 continue  # it has gone again
+            except OSError as refusal:
+                raise self.no_connection(refusal) from None
             peer = self._peers[descriptor] = Peer(descriptor, self._server.connect())
             self._poll.register(descriptor, select.POLLIN)
             peer.receive()
@@ -240,15 +216,18 @@ class Bootstrap(Kept):
         """Sends what is to go out, and takes note of what has happened."""
         peer.send()
         happened = self._server.events
+        had_answered = self.has_answered
         while happened:
             self._take_note(happened.pop(0))
+        if self.has_answered and not had_answered:
+            self._poster = peer
         descriptor = peer.socket.fileno()
         if peer.connection.closing and not peer.unsent:
             del self._peers[descriptor]
             self._poll.unregister(descriptor)
             peer.socket.close()
         else:
-            wanted = (select.POLLIN if peer.connection.reads else 0) | (select.POLLOUT if peer.unsent else 0)
+            wanted = (select.POLLIN if peer.reads else 0) | (select.POLLOUT if peer.unsent else 0)
             self._poll.register(descriptor, wanted)
 
     def _take_note(self, event: events.Event) -> None:
@@ -256,9 +235,9 @@ class Bootstrap(Kept):
         match event:
             case events.Piece():
                 framing.feed(event.data)
-            case events.Ended(post=post) if post.error_body is not None:  # a stream that failed in the middle
-                framing.fail(post.error_type, _decoded(post.error_body))
-            case events.Ended(post=post) if post.kind != messages.RESPONSE:
+            case events.Ended(post=post) if post.failed and post.kind == messages.RESPONSE:
+                framing.fail(post.error_type, _decoded(post.error_body or ""))
+            case events.Ended(post=post) if post.failed:
                 framing.fail(post.error_type)
             case events.Ended():
                 framing.end()
@@ -289,6 +268,7 @@ class Bridge(Conversation):
         """A bootstrap that is not started yet."""
         child = self._parent.make(Bootstrap, ahead)
         child.complain = lambda sentence: self.note(sentence, None)
+        child.no_connection = self._no_connection
         return child
 
     def ask(self, child: Bootstrap, request: Request, deadline: Deadline) -> Outcome:  # type: ignore[override] # see make
@@ -305,12 +285,26 @@ class Bridge(Conversation):
             self.note(f"had not {child.missing} when the time of this invocation was over", request)
         while not (child.has_heard or child.gone) and child.attend(deadline.stop_at):
             pass
+        if child.framing.breach and not child.framing.refused_size:
+            child.dies_within(
+                self._parent.linger, deadline
+            )  # the end of one that was killed shows first at its connections
         if child.gone:
             child.hear_the_rest(now() + self._parent.linger)
-        answer = _answer(child)
-        if answer is None:
+        if not child.has_answered or (child.gone and not child.framing.complete):
             child.forget()
-        return answer or self.end(child, request, deadline)
+            return self.end(child, request, deadline)
+        if self._parent.log.descriptor is not None:
+            self._parent.log.settle(self._parent.linger, deadline.give_up_at)
+        return _answer(child)
+
+    def _no_connection(self, refusal: OSError) -> ExecutableNotRunnable:
+        happened = f"was stopped, since a connection that it made could not be accepted: {refusal.strerror}"
+        return ExecutableNotRunnable(
+            happened,
+            executable=self._parent.name,
+            cure="make it use few connections, and close those that it does not need",
+        )
 
     def is_unfit(self, child: Kept, request: Request, deadline: Deadline) -> str | None:
         """Why it can't be asked again, or None."""
@@ -355,11 +349,9 @@ class Bridge(Conversation):
         raise self._not_ready(how, outcome, cure=FOR_A_SLOW_ONE if late else FOR_A_BOOTSTRAP)
 
 
-def _answer(child: Bootstrap) -> Replied | Refused | Unanswered | None:
-    """What a child that has answered did; None where it has not."""
+def _answer(child: Bootstrap) -> Replied | Refused | Unanswered:
+    """What a child that has answered did. It waits for the next invocation, or has gone."""
     framing = child.framing
-    if not child.has_answered:
-        return None
     tail, duration = tail_of(child), now() - child.asked
     if framing.breach:
         size, limit = framing.refused_size, framing.limit

@@ -68,8 +68,8 @@ class Parent:
         stderr = StandardError(self.lines_to(request), self._tail_bytes)
         return kind(framing=request.framing, stderr=stderr, log=self.log, memory=memory)
 
-    def start(self, child: Child, request: Request) -> None:
-        """Starts it as the request says.
+    def start(self, child: Child, request: Request, *, reply_fd: int | None = None) -> None:
+        """Starts it as the request says, with its reply where the settings want it, or there.
 
         Raises:
             ExecutableError: the kernel refuses, or there is no place for its temporary files.
@@ -87,7 +87,11 @@ class Parent:
             environment = {**environment, b"TMPDIR": os.fsencode(child.tmp)}
         try:
             child.spawn(
-                request.arguments, environment, folder=self._folder, reply_fd=self._reply_fd, pidfds=self._pidfds
+                request.arguments,
+                environment,
+                folder=self._folder,
+                reply_fd=reply_fd or self._reply_fd,
+                pidfds=self._pidfds,
             )
         except OSError as refusal:
             child.close()
@@ -187,7 +191,7 @@ class Parent:
             framing=question.framing, stderr=StandardError(lambda _: None, loader.MUCH), log=self.log, memory=None
         )
         try:
-            self.start(child, question)
+            self.start(child, question, reply_fd=1)
             child.send(question.body)
             while not (child.gone or child.framing.overflowed) and child.attend(until):
                 pass

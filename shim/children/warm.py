@@ -113,6 +113,9 @@ class Place:
                 self._spawn(self._ahead())
         except NoChild:
             pass  # the next invocation finds it out, and tells its caller
+        except ExecutableError as failure:  # nobody waits for an answer
+            self._parent.log.note(str(failure))
+            self.drop()
         except BaseException:
             self.drop()
             raise

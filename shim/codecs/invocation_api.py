@@ -10,8 +10,9 @@ import json
 
 import orjson
 
-from shim.codecs.ending import facts
-from shim.codecs.line import STRICT, LineCodec, loads
+from shim.codecs.ending import POST, facts
+from shim.codecs.exact import dumps_exactly, refuse_what_json_lacks
+from shim.codecs.line import STRICT, LineCodec
 from shim.errors import MESSAGE_LIMIT, EventInvalid, reported, sendable
 from shim.invocation import epoch_ms
 from shim.outcome import Refused
@@ -46,7 +47,7 @@ class Frame(dict[str, object]):
 class InvocationApiCodec(LineCodec):
     """Invocation → Request of a bootstrap, and its Outcome → value or bytes."""
 
-    _empty = "posted an empty response"
+    _empty = ("posted an empty response", POST)
 
     def encode(self, invocation: Invocation, count: int) -> Request:
         """The event as a body, and the headers that Lambda sends with it.
@@ -121,12 +122,8 @@ def body_of(event: object) -> bytes:
     try:
         body = orjson.dumps(event, option=STRICT)
     except TypeError:
-        from shim.codecs.exact import dumps_exactly  # noqa: PLC0415 - most functions never need it
-
         return dumps_exactly("event", event)
     if b"null" in body:  # which orjson also writes for NaN
-        from shim.codecs.exact import refuse_what_json_lacks  # noqa: PLC0415 - likewise
-
         refuse_what_json_lacks("event", event)
     return body
 
@@ -142,7 +139,7 @@ def headers_of(invocation: Invocation, count: int) -> list[tuple[str, str]]:
     # As the caller sent it: awslambdaric puts None where he sent nothing, and takes w3c out of it (lambda_context.py).
     client_context = _known({**(context["clientContext"] or {}), "w3c": context["w3c"]})
     optional = {
-        messages.CLIENT_CONTEXT: client_context and json.dumps(client_context),
+        messages.CLIENT_CONTEXT: client_context and dumps_exactly("client context", client_context).decode(),
         messages.COGNITO_IDENTITY: context["identity"] and json.dumps(context["identity"]),
         messages.TENANT_ID: context["tenantId"],
     }
@@ -155,7 +152,7 @@ def headers_of(invocation: Invocation, count: int) -> list[tuple[str, str]]:
         **{name: value for name, value in optional.items() if value},
     }
     for name, value in headers.items():
-        if not (isinstance(value, str) and value.isascii() and (value.isprintable() or not value)):
+        if not (isinstance(value, str) and value.isascii() and value.isprintable() and value == value.strip()):
             raise EventInvalid(f"the context has {value!r} for {name}, which no header can hold")
     return list(headers.items())
 
@@ -172,8 +169,8 @@ def _known(client_context: dict[str, Any]) -> dict[str, Any]:
 def _parsed(body: bytes | bytearray) -> dict[str, Any]:
     """The object that the body of an error is; empty where it is none."""
     try:
-        error = loads(body)
-    except ValueError:
+        error = json.loads(bytes(body).decode("utf-8", "replace"))  # with halves of characters, which are mended later
+    except (ValueError, RecursionError):
         return {}
     return error if isinstance(error, dict) else {}
 

@@ -66,8 +66,8 @@ class LineCodec:
         memory: the function's, in bytes, or None where it is not known.
     """
 
-    _empty = "wrote an empty line"
-    """What a kept child did whose reply is empty, as the predicate of a sentence."""
+    _empty = ("wrote an empty line", "")
+    """What a kept child did whose reply is empty, as the predicate of a sentence, and what to do about that, where lines want something else."""
 
     def __init__(  # noqa: PLR0913 - what the settings do not say
         self,
@@ -176,8 +176,8 @@ class LineCodec:
             return self._text(ended), False
         if not reply.strip(b" \t\r\n"):  # what JSON calls white space
             if self._output == "json":
-                how = self._empty if isinstance(ended, Replied) else None
-                raise ReplyMissing(how=how, **facts(ended, self._name))
+                how, cure = self._empty if isinstance(ended, Replied) else (None, "")
+                raise ReplyMissing(how=how, cure=cure, **facts(ended, self._name))
             return (None if not reply else self._text(ended)), False
         try:
             return loads(reply), True

@@ -39,6 +39,10 @@ MOST_AHEAD = 64 * 1024
 """Bytes that a client may send after a request which waits for its answer; it is read no further then."""
 
 
+PIECE = 65_536
+"""Bytes of a body that are taken at a time. h11 cuts what it was given from the front, piece by piece: larger ones take longer."""
+HEADS = 4096
+"""Bytes that are taken at a time where a request may begin: a hundred of the shortest, which take some milliseconds."""
 CONTINUE = "100-continue"
 """The one value that the header Expect may have (RFC 9110)."""
 
@@ -65,12 +69,17 @@ class Connection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=LONGEST_HEAD)
         self._out: list[bytes] = []
         self._is_head = False
-        self._ahead = 0
+        self._waits = False
 
     @property
     def reads(self) -> bool:
         """Whether more is to be received now: not of a client that sends on and on while its request waits."""
-        return not self.closing and self._ahead < MOST_AHEAD
+        return not self.closing and not (self._waits and len(self._http.trailing_data[0]) >= MOST_AHEAD)
+
+    @property
+    def room(self) -> int:
+        """How many bytes are to be received at a time: of a body many, of heads few, since so many of them may come in a piece."""
+        return PIECE if self._http.their_state is h11.SEND_BODY else HEADS
 
     def take(self) -> bytes:
         """The bytes that are to go out now."""
@@ -84,7 +93,6 @@ class Connection:
             return
         self._http.receive_data(data)
         self._advance()
-        self._ahead = self._ahead + len(data) if self._http.their_state is h11.DONE else 0
         if not data:
             self.close()
 
@@ -101,9 +109,9 @@ class Connection:
             call.cut()
 
     def _advance(self) -> None:
-        """Goes through what has come."""
+        """Goes through what has come, up to a request that waits: so it means the same however it was cut into pieces."""
         try:
-            while not self.closing:
+            while not (self.closing or self._waits):
                 event = self._http.next_event()
                 if not isinstance(event, h11.Event):  # more is needed, or the answer before the next one
                     break
@@ -116,6 +124,7 @@ class Connection:
             self._call.feed(bytes(event.data))
         elif isinstance(event, h11.EndOfMessage) and self._call is not None:
             answer = self._call.finish(_text_headers(event.headers))
+            self._waits = answer is None
             if answer is not None:
                 self._send(answer)
         elif isinstance(event, h11.Request):
@@ -143,6 +152,7 @@ class Connection:
 
     def _send(self, answer: Answer) -> None:
         self._call = None
+        self._waits = False
         if answer.error_type:
             self._refused(self._request or "what is no HTTP", answer)
         self._request = ""
@@ -161,7 +171,7 @@ class Connection:
         call = self._call
         self.close()
         if self._http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._is_head = False
+            self._is_head = self._is_head and self._http.our_state is h11.SEND_RESPONSE
             self._send(
                 messages.TRUNCATED._replace(headers=messages.CLOSE)
                 if isinstance(call, Post)

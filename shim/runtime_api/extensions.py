@@ -107,7 +107,8 @@ class Extensions:
         for extension in self._known.values():
             if extension.call is call:
                 extension.call = None
-                extension.state = messages.RUNNING
+                if extension.state == messages.READY:
+                    extension.state = messages.RUNNING
 
     def fail(self, headers: Mapping[str, str], wanted: str) -> Answer:
         """One says that it can't begin (`messages.INIT_FAILED`) or go on (`EXIT_FAILED`)."""
@@ -143,7 +144,7 @@ class Extensions:
         for extension in tuple(self._known.values()):
             if messages.INVOKE in extension.hears:
                 extension.missed = orjson.dumps(event)
-                if extension.call is not None:
+                if extension.call is not None and extension.state == messages.READY:
                     extension.call.connection.answer(self._event(extension))
 
     def _event(self, extension: Extension) -> Answer:
@@ -173,7 +174,8 @@ class RegisterCall:
         """It is registered, or refused."""
         name = self._headers.get(messages.EXTENSION_NAME.lower(), "")
         features = self._headers.get(messages.EXTENSION_FEATURES.lower(), "")
-        return self._extensions.register(name, bytes(self._body), features)
+        body = bytes(self._body) if len(self._body) <= LONGEST_BODY else b""
+        return self._extensions.register(name, body, features)
 
     def cut(self) -> None:
         """It is not registered."""

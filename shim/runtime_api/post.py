@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from shim.runtime_api.messages import Answer
 
 
+FAILURE = frozenset((messages.FUNCTION_ERROR_TYPE.lower(), messages.FUNCTION_ERROR_BODY.lower()))
+"""The trailers of a stream that failed in the middle."""
+
+
 class Post:
     """A call that carries a response, an error or an init error.
 
@@ -25,6 +29,7 @@ class Post:
         tell: takes what happens to it.
 
     Attributes:
+        failed: whether it is an error's, or a stream's that failed in the middle.
         error_type: the Lambda-Runtime-Function-Error-Type of its headers or trailers, or None.
         error_body: the Lambda-Runtime-Function-Error-Body of its trailers, in base64, or None.
         content_type: of its body, or None.
@@ -39,6 +44,7 @@ class Post:
         "content_type",
         "error_body",
         "error_type",
+        "failed",
         "kind",
         "request_id",
         "size",
@@ -54,6 +60,7 @@ class Post:
         tell: Callable[[Post, PostEvent], None],
     ) -> None:
         self.kind = kind
+        self.failed = kind != messages.RESPONSE
         self.request_id = request_id
         self.error_type = headers.get(messages.FUNCTION_ERROR_TYPE.lower())
         self.error_body: str | None = None
@@ -63,7 +70,9 @@ class Post:
         """What it gets, whatever its body, where that is known already."""
         self._limit = limit
         self._tell = tell
-        self._announced = int(headers.get("content-length", 0))  # a number: the connection has looked
+        self._announced = 0
+        if "transfer-encoding" not in headers:  # which goes before a length (RFC 9112, 6.3)
+            self._announced = int(headers.get("content-length", 0))  # a number: the connection has looked
         if self._announced > limit:
             self.answer = messages.too_large(limit)
 
@@ -82,8 +91,17 @@ class Post:
             return self.answer
         self.error_type = trailers.get(messages.FUNCTION_ERROR_TYPE.lower(), self.error_type)
         self.error_body = trailers.get(messages.FUNCTION_ERROR_BODY.lower())
+        self.failed |= not FAILURE.isdisjoint(trailers)
         self._tell(self, Ended(self))
         return messages.ACCEPTED
+
+    def expire(self) -> None:
+        """Its invocation is over: whatever comes of it from now on is refused."""
+        if self.answer is None:
+            self._tell(self, Cut(self, "was still posting its answer when its time was over"))
+        else:
+            self.finish({})
+        self.answer = messages.INVOKE_TIMEOUT
 
     def cut(self) -> None:
         """It has no end."""

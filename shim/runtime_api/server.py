@@ -74,7 +74,8 @@ class Server:
     def invoke(self, request_id: str, headers: Sequence[tuple[str, str]], body: bytes) -> None:
         """Answers a `next` that waits with an invocation, and the extensions that wait for one.
 
-        Of several that wait the first is answered, as Lambda does it.
+        Of several that wait the last is answered, unlike Lambda: it is the surest to be still there. A client that has waited too long may ask
+        anew, and leave its first connection open.
 
         Args:
             request_id: by which the runtime answers.
@@ -82,7 +83,7 @@ class Server:
             body: the event.
         """
         named = dict(headers)
-        call = self._waiting.pop(0)
+        call = self._waiting.pop()
         self._runs[request_id] = Run(named.get(messages.INVOCATION_ID))
         self.state = messages.RUNNING
         self._extensions.are_complete = True
@@ -91,7 +92,13 @@ class Server:
 
     def forget(self, request_id: str) -> None:
         """That invocation is over without an answer: one that comes later is refused."""
-        if self._runs.pop(request_id, None) is not None:
+        run = self._runs.get(request_id)
+        if run is None:
+            return
+        if run.post is not None:
+            run.post.expire()
+        else:
+            del self._runs[request_id]
             self._has_ended(request_id)
 
     def call(self, connection: Connection, method: str, path: str, headers: Mapping[str, str]) -> Call:
@@ -146,6 +153,9 @@ class Server:
 
     def _tell(self, post: Post, event: PostEvent) -> None:
         """Something comes of a post. When it is over its invocation is, whatever it was: Lambda takes no second one."""
+        run = self._runs.get(post.request_id)
+        if post.request_id and (run is None or run.post is not post):
+            return  # its invocation is over, or is tried again
         self.events.append(event)
         if post.request_id and not isinstance(event, Piece):
             self._runs.pop(post.request_id, None)
@@ -178,6 +188,8 @@ class Server:
         is_streamed = kind == messages.RESPONSE and mode == messages.STREAMING
         limit = self._stream_limit if is_streamed else self._limit
         post = Post(kind, request_id, headers, limit=limit, tell=self._tell)
+        if request_id:
+            self._runs[request_id].post = post
         if kind == messages.RESPONSE and mode and not is_streamed:
             self._tell(post, Cut(post, f"asked for the response mode {mode!r}, which the Runtime API does not have"))
             return messages.INVALID_RESPONSE_MODE
@@ -188,10 +200,11 @@ class Server:
 class Run:
     """An invocation that a runtime has got and not answered."""
 
-    __slots__ = ("invocation_id", "state")
+    __slots__ = ("invocation_id", "post", "state")
 
     def __init__(self, invocation_id: str | None) -> None:
         self.invocation_id = invocation_id
+        self.post: Post | None = None
         self.state = messages.RUNNING
 
 
