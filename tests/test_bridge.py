@@ -362,16 +362,19 @@ def test_without_a_context_there_are_the_headers_that_clients_need(
 
 
 @pytest.mark.parametrize(
-    "value", ["a\r\nX-Injected: 1", "a\nb", "a\0b", "é", "\udc80", "\x7f", " leading", "trailing ", "\t", 17]
-)  # fmt: skip
-@pytest.mark.parametrize("where", ["tenant_id", "request_id", "trace"])
+    ("where", "value"),
+    [
+        (where, value)
+        for where in ("tenant_id", "request_id", "trace")
+        for value in ("a\r\nX-Injected: 1", "a\nb", "é", "\udc80", "\x7f", " leading", "trailing ", "\t", "a\0b", 17)
+        if where != "trace" or value not in ("a\0b", 17)  # which no variable can hold
+    ],
+)
 def test_what_no_header_can_hold_is_the_events_mistake_and_injects_nothing(
     value: object, where: str, stage: Bridge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blanks around a value are no part of it (RFC 9110, 5.5): they can't be told, and h11 refuses them."""
     if where == "trace":
-        if value in ("a\0b", 17):
-            pytest.skip("no variable can hold it")
         monkeypatch.setenv("_X_AMZN_TRACE_ID", str(value))
     program = stage.serve()
     context = LambdaContext(**({} if where == "trace" else {where: value}))  # type: ignore[arg-type]
