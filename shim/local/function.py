@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from base64 import b64decode
 from dataclasses import dataclass, field
 
 from shim.local.context import ACCOUNT, REGION, CognitoIdentity
@@ -12,7 +13,10 @@ from shim.runtime_api import messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Mapping
+
+    from shim.runtime_api.post import Post
 
 
 def new_trace_id() -> str:
@@ -64,7 +68,9 @@ class Invocation:
         identity: who called, where that was a user of Cognito.
         tenant_id: as the caller gave it, or None.
         trace_id: X-Ray's header.
-        on_piece: takes the response in pieces as they come, where the caller wants it streamed.
+        on_piece: takes the response in pieces as they come, where the caller wants it streamed. It may return a future: no more is read from
+            the runtime before that is done. An error is no response: the result has it.
+        on_begin: is told the content type of a response before it comes, and says whether it wants the pieces; without it, they are wanted.
         deadline: the instant at which it is over, on the clock of `time.time`; set when it begins.
     """
 
@@ -74,7 +80,8 @@ class Invocation:
     identity: CognitoIdentity | None = None
     tenant_id: str | None = None
     trace_id: str = field(default_factory=new_trace_id)
-    on_piece: Callable[[bytes], None] | None = None
+    on_piece: Callable[[bytes], asyncio.Future[None] | None] | None = None
+    on_begin: Callable[[str], bool] | None = None
     deadline: float = 0
 
     def headers(self, function: Function) -> list[tuple[str, str]]:
@@ -130,3 +137,22 @@ def platform_error(error_type: str, message: str, *, status: str = "error") -> R
     """What the platform itself says of an invocation that has no answer (RIE interop/model.go)."""
     payload = json.dumps({"errorType": error_type, "errorMessage": message}).encode()
     return Result(payload, error_type=error_type, status=status)
+
+
+def too_large() -> Result:
+    """Of a response that is longer than a caller may get at once."""
+    message = f"Response payload size exceeded maximum allowed payload size ({messages.MAX_PAYLOAD_SIZE} bytes)."
+    return platform_error("Function.ResponseSizeTooLarge", message)
+
+
+def result_of(post: Post, body: bytes) -> Result:
+    """What a post that came whole says. A stream that failed in the middle has its error in a trailer, in base64 or, from some runtimes, as
+    it is (aws-lambda-rust-runtime, lambda-runtime/src/requests.rs).
+    """
+    error_type = (post.error_type or "Unhandled") if post.failed else ""
+    if post.error_body:
+        try:
+            return Result(b64decode(post.error_body, validate=True), error_type=error_type)
+        except ValueError:
+            return Result(post.error_body.encode("latin-1"), error_type=error_type)
+    return Result(body, error_type=error_type, content_type=post.content_type or messages.JSON)

@@ -35,9 +35,10 @@ class Journal:
 
     def feed(self, data: bytes) -> None:
         """Takes the next bytes."""
-        *lines, rest = (bytes(self._line) + data).split(b"\n")
-        self._line[:] = rest
-        for line in lines:
+        first, *others = data.split(b"\n")
+        self._line += first
+        for other in others:
+            line, self._line = bytes(self._line), bytearray(other)
             self.say(line)
         if len(self._line) > LONGEST:
             self.settle()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -25,19 +26,30 @@ class RuntimeServer:
     Args:
         registration: what an extension is told when it registers.
         tell: takes what happens, in the order in which it does.
+        ready: is called when the runtime waits for an invocation, and so does every extension that has registered; maybe more than once.
         limit: the most bytes of a response that is not streamed.
         stream_limit: the most bytes of one that is.
     """
 
     def __init__(
-        self, *, registration: Mapping[str, str], tell: Callable[[Event], None], limit: int, stream_limit: int
+        self,
+        *,
+        registration: Mapping[str, str],
+        tell: Callable[[Event], None],
+        ready: Callable[[], None],
+        limit: int,
+        stream_limit: int,
     ) -> None:
         self._api = Server(
             registration=registration, identify=lambda: str(uuid4()), limit=limit, stream_limit=stream_limit
         )
         self._tell = tell
+        self._ready = ready
         self._peers: set[Peer] = set()
+        self._deserted = asyncio.Event()
+        self._deserted.set()
         self._listening: asyncio.Server | None = None
+        self._told_of: Peer | None = None
         self.address = ""
         """`host:port`, once it listens."""
 
@@ -54,6 +66,11 @@ class RuntimeServer:
         for peer in tuple(self._peers):
             peer.abort()
 
+    async def outlast(self, seconds: float) -> None:
+        """Waits until all clients have gone, since the last words of one that has ended may still be on their way; but no longer than that."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._deserted.wait(), seconds)
+
     @property
     def waits(self) -> bool:
         """Whether the runtime waits for an invocation."""
@@ -68,14 +85,22 @@ class RuntimeServer:
         """The time of that invocation is over: an answer to it is refused from now on."""
         self._api.forget(request_id)
 
+    def hold(self, room: asyncio.Future[None]) -> None:
+        """Reads no more from the client whose data is just told of, until the future is done."""
+        if self._told_of is not None:
+            self._told_of.hold(room)
+
     def connect(self, peer: Peer) -> Connection:
         """A client has connected."""
         self._peers.add(peer)
+        self._deserted.clear()
         return self._api.connect()
 
     def leave(self, peer: Peer) -> None:
         """It has gone."""
         self._peers.discard(peer)
+        if not self._peers:
+            self._deserted.set()
         self._serve()
 
     def receive(self, peer: Peer, data: bytes) -> None:
@@ -90,8 +115,12 @@ class RuntimeServer:
             if peer is not served:
                 peer.send()
         happened, self._api.events[:] = list(self._api.events), ()
+        self._told_of = served
         for event in happened:
             self._tell(event)
+        self._told_of = None
+        if self.waits:
+            self._ready()
 
 
 class Peer(asyncio.Protocol):
@@ -102,6 +131,7 @@ class Peer(asyncio.Protocol):
 
     def __init__(self, server: RuntimeServer) -> None:
         self._server = server
+        self._holds = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """As asyncio calls it."""
@@ -129,10 +159,20 @@ class Peer(asyncio.Protocol):
             self._transport.write(data)
         if self.connection.closing:
             self._transport.close()
-        elif self.connection.reads:
+        elif self.connection.reads and not self._holds:
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
+
+    def hold(self, room: asyncio.Future[None]) -> None:
+        """Reads no more until the future is done."""
+        self._holds += 1
+        self._transport.pause_reading()
+        room.add_done_callback(self._go_on)
+
+    def _go_on(self, _: asyncio.Future[None]) -> None:
+        self._holds -= 1
+        self.send()
 
     def abort(self) -> None:
         """Closes it, whatever is to go out."""

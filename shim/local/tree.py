@@ -1,120 +1,226 @@
-"""The processes of one execution environment: the runtime, and all that it started, wherever that went."""
+"""The processes of one execution environment: the runtime, and all that it started, wherever that went.
+
+psutil tells what they use. To find them it is too slow: it looks at all processes once for each that has lost its parent, and a tree that
+grows while it is killed must be looked at faster than it grows.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from threading import Lock
+from typing import NamedTuple
 
 import psutil
 
+from shim.children.sweep import last_pid
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterator
 
 MARK = "AWS_LAMBDA_LOG_STREAM_NAME"
 """The variable by whose value a process that left its session and its parents is known: every execution environment has a stream of its own."""
-PASSES = 100
-"""How often is looked again for what was started meanwhile. A tree that doubles itself faster outlives it."""
-GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
+PATIENCE = 5.0
+"""Seconds after which is looked no more for what was started meanwhile. A tree that grows faster than it is killed outlives it."""
+QUIET = 20
+"""So often in turn nothing must be found where it can't be told whether something was started meanwhile, since others start processes too."""
+STOPPED = frozenset({"T", "t", "Z", "X"})
+STOPPING = STOPPED | {"D"}
+"""What waits in the kernel stops before it goes on; after vfork it may wait for one that is stopped."""
+DEAD = frozenset({"Z", "X"})
+
+
+class Look(NamedTuple):
+    """What the kernel says of a process (proc_pid_stat(5)). Together its number and its birth are its own for ever."""
+
+    pid: int
+    state: str
+    parent: int
+    session: int
+    threads: int
+    born: int
+
+    def is_in(self, states: frozenset[str]) -> bool:
+        """Whether it is in one of these states: all of it, since the first of its threads may end before the others."""
+        return self.state in states and not (self.state in DEAD and self.threads > 1)
 
 
 class Tree:
-    """What began with one process.
+    """What began with one process, which leads a session. It may be used from several threads.
 
-    What left its parents is found by its mark, or since it was seen below them before; `look` is to be called now and then for that.
+    What left its parents is found by its session or by its mark, or since it was seen below them before; `look` is to be called now and then
+    for that.
 
     Args:
-        root: the process with which it began.
+        root: the process with which it began, just started by us.
         mark: the value of `MARK` in its environment.
     """
 
     def __init__(self, root: int, mark: str) -> None:
         self._root = root
-        self._mark = mark
-        self._seen: dict[int, psutil.Process] = {}
+        self._mark = f"{MARK}={mark}".encode()
+        self._seen: dict[int, int] = {}
+        """Those that were there at the last look, and when they were born."""
+        self._lock = Lock()
         self.peak = 0
         """The most memory that all of them had together when they were looked at, in bytes."""
+        if look := _look(root):
+            self._seen[root] = look.born
 
     def look(self) -> None:
         """Takes note of what there is now, and of its memory."""
-        memory = 0
-        for process in self._below([self._root, *self._seen]):
-            try:
-                memory += process.memory_info().rss
-            except GONE:
-                continue
+        with self._lock:  # what two threads have seen is not to be forgotten by either
+            found: dict[int, int] = {}
+            waiting = [pid for pid, born in self._seen.items() if (look := _look(pid)) and look.born == born]
+            while waiting:
+                pid = waiting.pop()
+                if pid not in found and (look := _look(pid)):
+                    found[pid] = look.born
+                    waiting += _children(pid)
+            self._seen |= found
+            memory = sum(map(_memory, found))
         self.peak = max(self.peak, memory)
 
     def stop(self) -> None:
         """Stops all of them, as Lambda freezes an execution environment."""
-        self._send(signal.SIGSTOP, done=psutil.STATUS_STOPPED)
+        self._send(signal.SIGSTOP, done=STOPPED, enough=STOPPING)
 
     def go_on(self) -> None:
         """Lets all of them go on."""
-        for process in self._all():
-            _signal(process, signal.SIGCONT)
+        self._find(lambda look: _signal(look, signal.SIGCONT))
 
     def kill(self) -> None:
         """Kills all of them, and returns when none is left but zombies of other parents."""
-        self._send(signal.SIGKILL, done=psutil.STATUS_ZOMBIE)
+        self._send(signal.SIGKILL, done=DEAD, enough=DEAD)
         for pid in self._seen:
             if pid != self._root:  # who has started that one waits for it
                 _reap(pid)
 
-    def _send(self, number: int, *, done: str) -> None:
-        """Sends a signal until all of them are what it makes of them: what is not there yet can't be started by what is."""
-        for _ in range(PASSES):
-            waiting = [process for process in self._all() if _status(process) not in (done, psutil.STATUS_ZOMBIE)]
-            if not waiting:
-                return
-            for process in waiting:
-                _signal(process, number)
-            time.sleep(0.001)
+    def _send(self, number: int, *, done: frozenset[str], enough: frozenset[str]) -> None:
+        """Sends a signal until all of them are what it makes of them: what is not there yet can't be started by what is.
 
-    def _all(self) -> list[psutil.Process]:
-        """All of them, those as well that are nobody's descendants any more."""
-        marked = [process.pid for process in psutil.process_iter() if self._is_marked(process)]
-        return self._below([self._root, *self._seen, *marked])
+        Args:
+            number: the signal.
+            done: the states in which it is sent no more.
+            enough: the states in which it is waited for no more.
+        """
+        until = time.monotonic() + PATIENCE
 
-    def _below(self, pids: Iterable[int]) -> list[psutil.Process]:
-        """Those processes, as far as they are there, and their descendants."""
-        found: dict[int, psutil.Process] = {}
-        for pid in pids:
-            if pid in found:
-                continue
-            process = self._seen.get(pid)
-            try:
-                process = process or psutil.Process(pid)
-                if process.is_running():
-                    found[pid] = process
-                    found |= {child.pid: child for child in process.children(recursive=True)}
-            except GONE:
-                continue
-        self._seen = found
+        def send(look: Look) -> None:
+            if not look.is_in(done):
+                _signal(look, number)
+
+        quiet = 0
+        while quiet < QUIET and time.monotonic() < until:
+            last = last_pid()
+            _signal_group(self._root, number)
+            if not all(look.is_in(enough) for look in self._find(send)):
+                quiet = 0
+                time.sleep(0.001)
+            else:  # one that ended before it was looked at may have started another
+                quiet = quiet + 1 if last_pid() != last else QUIET
+
+    def _find(self, act: Callable[[Look], None]) -> list[Look]:
+        """All of them, those as well that are nobody's descendants any more. Something is done with each as soon as it is found."""
+        with self._lock:
+            found: dict[int, Look] = {}
+            others: list[Look] = []
+            for look in _looks():
+                if self._is_known(look):
+                    found[look.pid] = look
+                    act(look)
+                else:
+                    others.append(look)
+            sessions = {self._root, *(look.session for look in found.values())}
+            sessions -= {os.getsid(0)}  # one that is not in a session of its own yet
+            grows = True
+            while grows:
+                below = [look for look in others if look.parent in found or look.session in sessions]
+                for look in below:
+                    found[look.pid] = look
+                    act(look)
+                others = [look for look in others if look.pid not in found]
+                grows = bool(below)
+            self._seen = {look.pid: look.born for look in found.values()}
         return list(found.values())
 
-    def _is_marked(self, process: psutil.Process) -> bool:
-        if process.pid == os.getpid():
+    def _is_known(self, look: Look) -> bool:
+        """Whether it is one of them by itself, whoever its parent is."""
+        if look.pid == os.getpid():
             return False
+        if self._seen.get(look.pid) == look.born or look.session == self._root:
+            return True
         try:
-            return process.environ().get(MARK) == self._mark
-        except (*GONE, OSError):  # a zombie, a stranger's, or one of the kernel's
+            with open(f"/proc/{look.pid}/environ", "rb", buffering=0) as file:
+                return self._mark in (file.readall() or b"")
+        except OSError:  # another user's, or gone
             return False
 
 
-def _status(process: psutil.Process) -> str:
-    try:
-        return process.status()
-    except GONE:
-        return psutil.STATUS_ZOMBIE
+def _looks() -> Iterator[Look]:
+    """A look at each process, the newest first: those that start others are among them."""
+    for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc"))), reverse=True):
+        if look := _look(pid):
+            yield look
 
 
-def _signal(process: psutil.Process, number: int) -> None:
+def _look(pid: int) -> Look | None:
     try:
-        process.send_signal(number)
-    except GONE:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read(2048).rpartition(b")")[2].split()  # before it is a name, in which may be anything
+    except OSError:
+        return None
+    if len(fields) < 20:
+        return None
+    return Look(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[17]), int(fields[19]))
+
+
+def _children(pid: int) -> list[int]:
+    """The processes whose parent it is."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb", buffering=0) as file:
+                found += map(int, (file.readall() or b"").split())
+    except OSError:  # it has gone, or the kernel does not tell (CONFIG_PROC_CHILDREN)
+        pass
+    return found
+
+
+def _memory(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def _signal(look: Look, number: int) -> None:
+    """Sends it a signal, if its number has not become another's since."""
+    try:
+        descriptor = os.pidfd_open(look.pid)
+    except OSError:
+        return
+    try:
+        now = _look(look.pid)
+        if now is not None and now.born == look.born:
+            signal.pidfd_send_signal(descriptor, number)
+    except OSError:
         pass  # it has gone, or is another user's
+    finally:
+        os.close(descriptor)
+
+
+def _signal_group(leader: int, number: int) -> None:
+    """Sends it to all of the root's own group at once: none of them can start another meanwhile, however fast it is.
+
+    As long as one of them is there the number is no stranger's; and when the root has just ended, it is not yet.
+    """
+    try:
+        os.killpg(leader, number)
+    except OSError:
+        pass  # they have gone, or are another user's
 
 
 def _reap(pid: int) -> None:
