@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from contextlib import closing
 from functools import partial
-from math import ceil, isfinite
+from math import ceil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shim.children.sweep import set_subreaper
 from shim.cli.display import say, show_object, show_result
 from shim.cli.ending import Debug, ending, tell_error
 from shim.cli.event import NOTHING, read_event
 from shim.cli.function import Function, Measured, peak
 from shim.cli.jsonobject import failure_object, success_object, summary_object
+from shim.cli.limits import finite, function_name
 from shim.cli.options import keywords, with_settings
+from shim.cli.orphans import keep_orphans
 from shim.cli.progress import progress
 from shim.cli.repeat import Tally, repeat
 from shim.cli.table import show_summary
@@ -31,18 +31,6 @@ if TYPE_CHECKING:
 
 PANEL = "The invocation"
 MB = 1024 * 1024
-
-
-def _finite(seconds: float) -> float:
-    if not isfinite(seconds):  # NaN is neither under the least nor over the most
-        raise typer.BadParameter("must be a number of seconds")
-    return seconds
-
-
-def _function_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):  # Lambda's rule (CreateFunction, FunctionName)
-        raise typer.BadParameter("must be 1 to 64 letters, digits, hyphens and underscores")
-    return name
 
 
 @with_settings
@@ -67,7 +55,7 @@ def invoke(  # noqa: PLR0913 - the options of a command are its parameters
     timeout: Annotated[
         float,
         typer.Option(
-            min=1, max=900, callback=_finite, help="The function's timeout, in seconds.", rich_help_panel=PANEL
+            min=1, max=900, callback=finite, help="The function's timeout, in seconds.", rich_help_panel=PANEL
         ),
     ] = 3.0,
     memory: Annotated[
@@ -84,7 +72,7 @@ def invoke(  # noqa: PLR0913 - the options of a command are its parameters
         str,
         typer.Option(
             envvar="AWS_LAMBDA_FUNCTION_NAME",
-            callback=_function_name,
+            callback=function_name,
             help="The function's name.",
             rich_help_panel=PANEL,
         ),
@@ -132,7 +120,7 @@ def invoke(  # noqa: PLR0913 - the options of a command are its parameters
     with ending(context, partial(_tell_json, measured) if as_json else tell_error):
         event_bytes = read_event(event)
         os.environ.update(function_environment(os.environ, name=name, memory=memory, folder=os.getcwd()))
-        _keep_orphans()
+        keep_orphans()
         chosen = keywords(executable, arguments or (), settings)
         build = partial(Function, chosen, timeout=timeout, memory=memory, measured=measured)
         if times is None:
@@ -188,11 +176,3 @@ def _many(build: Callable[[], Function], event: bytes, times: int, measured: Mea
 
 def _tell_json(measured: Measured, error: ShimError) -> None:
     show_object(failure_object(error, measured))
-
-
-def _keep_orphans() -> None:
-    """Nothing that the executable starts escapes us: this process is our own, so every orphan in it is the executable's."""
-    try:
-        set_subreaper(on=True)
-    except OSError:
-        return  # a sandbox that refuses it: what can be found without is killed all the same

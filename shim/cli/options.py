@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,20 +41,29 @@ def spelled(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def keywords(executable: str, arguments: Sequence[str], given: Mapping[str, str | None]) -> dict[str, Any]:
+def keywords(
+    executable: str | None,
+    arguments: Sequence[str],
+    given: Mapping[str, str | None],
+    *,
+    environ: Mapping[str, str] = os.environ,
+    folder: str | None = None,
+) -> dict[str, Any]:
     """The settings that stand on a command line, as values.
 
     The check of each is the setting's own. It is made here already, so that a mistake bears the option's name; the Shim makes it again.
 
     Args:
-        executable: the setting of that name.
+        executable: the setting of that name; None leaves it to the variable and the file.
         arguments: the setting `args`, if there are any; none leaves it to the option, the variable and the file.
         given: the text of each option, or None where it was not given.
+        environ: where the variables are.
+        folder: where the file is; None: in the task root.
 
     Raises:
         SettingsError: with every mistake in the options, and in the variables and the file that they beat.
     """
-    values: dict[str, Any] = {POSITIONAL: executable}
+    values: dict[str, Any] = {} if executable is None else {POSITIONAL: executable}
     mistakes = []
     if arguments:
         values["args"] = list(arguments)
@@ -73,7 +83,7 @@ def keywords(executable: str, arguments: Sequence[str], given: Mapping[str, str 
             values[setting.name] = value
     if mistakes:
         try:
-            Settings.from_environment(**values)
+            Settings.from_environment(environ, folder=folder, **values)
         except SettingsError as error:
             mistakes += error.mistakes
         raise SettingsError(mistakes)
