@@ -1,4 +1,4 @@
-"""`python -m tests.soak [--warm] [--json] [--invocations N] [--seed N]`: exit code 1 when something is not where it was, or a result is wrong.
+"""`python -m tests.soak [--warm | --emulator] [--json] [--invocations N] [--seed N]`: exit code 1 when something is not where it was, or a result is wrong.
 
 Every Shim lives as long as the soak, as on Lambda. Processes, descriptors, threads and files are counted before the first invocation and after
 the last. Memory is measured when some have warmed up, each role's first among them: until then it grows by what is made once and kept.
@@ -17,6 +17,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
+from .emulated import soak_emulator
 from .inventory import Row, compare, kill, memory, take_inventory
 from .kept import Kept, assemble_kept
 from .roles import Role, assemble, draw_event, draw_size
@@ -141,7 +142,9 @@ def main() -> int:
         prog="python -m tests.soak", description="Whether invocations leave anything behind."
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--warm", action="store_true", help="kept children in place of one-shot ones")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument("--warm", action="store_true", help="kept children in place of one-shot ones")
+    kinds.add_argument("--emulator", action="store_true", help="invocations of a bootstrap in the emulator")
     parser.add_argument(
         "--invocations", type=int, default=None, metavar="N", help="how many (10,000; with --warm 100,000)"
     )
@@ -156,7 +159,11 @@ def main() -> int:
         progress(options.invocations) as tell,
         Stage(Path(folder).resolve()) as stage,
     ):
-        soaked = soak(options.invocations, options.seed, stage, tell, warm=options.warm)
+        if options.emulator:
+            emulated = soak_emulator(options.invocations, Random(options.seed), stage, tell)
+            soaked = Soaked(options.invocations, options.seed, *emulated)
+        else:
+            soaked = soak(options.invocations, options.seed, stage, tell, warm=options.warm)
     print(as_json(soaked) if options.json else as_table(soaked))
     return int(soaked.failed)
 

@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 
-@pytest.mark.parametrize(("invocations", "options"), [(1000, []), (5000, ["--warm"])])
+@pytest.mark.parametrize(("invocations", "options"), [(1000, []), (5000, ["--warm"]), (500, ["--emulator"])])
 def test_thousands_of_invocations_leave_everything_where_it_was(
     invocations: int, options: list[str], compiler: str
 ) -> None:
