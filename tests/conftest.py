@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import hypothesis
 import pytest
 
 from shim.children import sweep
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
+
+# A busy machine decides how long an example takes, and that says nothing.
+hypothesis.settings.register_profile("shim", deadline=None)
+hypothesis.settings.load_profile("shim")
 
 
 @pytest.fixture(scope="session")

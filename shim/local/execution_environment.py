@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -311,6 +312,8 @@ class ExecutionEnvironment:
         if self._tree is not None:
             await asyncio.to_thread(self._tree.look)
         self._read_rest()
+        if result.status:  # what the platform says of it stands in the log, too
+            self._journal.say(json.loads(result.payload)["errorMessage"].encode())
         self._journal.say(end_line(request_id).encode())
         init, self._init_seconds = None if spent else self._init_seconds, None
         report = report_line(

@@ -47,6 +47,7 @@ class Serving:
         self.dead_letters = Path(options.get("dead_letters", os.devnull))
         self._function = function
         self._options = options
+        self._clients: list[Any] = []
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
@@ -58,6 +59,8 @@ class Serving:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for client in self._clients:
+            client.close()
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
         self._loop.close()
@@ -72,8 +75,8 @@ class Serving:
             await self._over.wait()
 
     def client(self, **options: Any) -> Any:
-        """boto3's client."""
-        return boto3.client(
+        """boto3's client, whose connections are closed with the server."""
+        client = boto3.client(
             "lambda",
             endpoint_url=self.url,
             region_name="us-east-1",
@@ -81,6 +84,8 @@ class Serving:
             aws_secret_access_key="x",  # noqa: S106 - it must have one
             config=Config(retries={"total_max_attempts": 1}, **options),
         )
+        self._clients.append(client)
+        return client
 
 
 def shell(**rest: Any) -> Function:
@@ -268,6 +273,8 @@ def test_boto3_reads_a_stream(streaming: Serving) -> None:
     failing = client.invoke_with_response_stream(FunctionName="f", Payload=b'{"do":"quit"}')
     *_, cut = failing["EventStream"]
     dry = client.invoke_with_response_stream(FunctionName="f", InvocationType="DryRun")
+    for each in (answer, failing, dry):
+        each["EventStream"].close()
 
     assert (answer["StatusCode"], answer["ExecutedVersion"], dry["StatusCode"]) == (200, "$LATEST", 204)
     assert b"".join(chunk["PayloadChunk"]["Payload"] for chunk in chunks) == b"abc"
