@@ -15,7 +15,7 @@ from shim.cli.ending import Debug, ending, tell_error
 from shim.cli.event import NOTHING, read_event
 from shim.cli.function import Function, Measured, peak
 from shim.cli.jsonobject import failure_object, success_object, summary_object
-from shim.cli.limits import finite, function_name
+from shim.cli.limits import Memory, Name, Timeout  # noqa: TC001 - Typer reads the annotations
 from shim.cli.options import keywords, with_settings
 from shim.cli.orphans import keep_orphans
 from shim.cli.progress import progress
@@ -52,31 +52,9 @@ def invoke(  # noqa: PLR0913 - the options of a command are its parameters
     event: Annotated[
         str, typer.Option(metavar="FILE|-|JSON", help="A file, - for standard input, or JSON.", rich_help_panel=PANEL)
     ] = NOTHING,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            min=1, max=900, callback=finite, help="The function's timeout, in seconds.", rich_help_panel=PANEL
-        ),
-    ] = 3.0,
-    memory: Annotated[
-        int,
-        typer.Option(
-            min=128,
-            max=10_240,
-            envvar="AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-            help="The function's memory in MB: told to the executable, not enforced.",
-            rich_help_panel=PANEL,
-        ),
-    ] = 128,
-    name: Annotated[
-        str,
-        typer.Option(
-            envvar="AWS_LAMBDA_FUNCTION_NAME",
-            callback=function_name,
-            help="The function's name.",
-            rich_help_panel=PANEL,
-        ),
-    ] = DEFAULT_NAME,
+    timeout: Timeout = 3.0,
+    memory: Memory = 128,
+    name: Name = DEFAULT_NAME,
     times: Annotated[
         int | None,
         typer.Option(

@@ -12,7 +12,7 @@ import typer
 from shim.cli.display import deliver, say, show_error
 from shim.cli.ending import Debug, ending, tell_error
 from shim.cli.exits import MISTAKE
-from shim.cli.limits import finite, function_name
+from shim.cli.limits import FUNCTION, Memory, Name, Timeout, finite
 from shim.cli.options import keywords, spelled, with_settings
 from shim.cli.orphans import keep_orphans
 from shim.errors import SettingsError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from shim.errors import ShimError
     from shim.local.deployment import Deployment, Facts
 
-FUNCTION = "The function"
 SERVER = "The server"
 PORT = 9000
 """Where AWS's own emulator is found by convention."""
@@ -84,31 +83,9 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
             show_default=False,
         ),
     ] = None,
-    name: Annotated[
-        str,
-        typer.Option(
-            envvar="AWS_LAMBDA_FUNCTION_NAME",
-            callback=function_name,
-            help="The function's name.",
-            rich_help_panel=FUNCTION,
-        ),
-    ] = DEFAULT_NAME,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            min=1, max=900, callback=finite, help="The function's timeout, in seconds.", rich_help_panel=FUNCTION
-        ),
-    ] = 3.0,
-    memory: Annotated[
-        int,
-        typer.Option(
-            min=128,
-            max=10_240,
-            envvar="AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-            help="The function's memory in MB: told to it, not enforced.",
-            rich_help_panel=FUNCTION,
-        ),
-    ] = 128,
+    name: Name = DEFAULT_NAME,
+    timeout: Timeout = 3.0,
+    memory: Memory = 128,
     function_env: Annotated[
         list[str] | None,
         typer.Option(
