@@ -118,6 +118,10 @@ def with_awslambdaric(
         ExecutableError: the executable can't be run, as far as a look at it tells.
     """
     handler = facts.handler or OURS
+    if "." not in handler:
+        raise SettingsError([f"--handler must be MODULE.NAME, like app.handler, not {handler!r}"])
+    if facts.handler and package.executable and not os.path.exists(os.path.join(package.folder, package.executable)):
+        raise SettingsError([f"there is no {package.executable} in {package.folder}: name the folder of the handler"])
     environment = _environment(package.folder, facts, handler, environ)
     environment["AWS_EXECUTION_ENV"] = f"AWS_Lambda_python3.{sys.version_info.minor}"
     if package.executable is not None:

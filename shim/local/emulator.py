@@ -23,6 +23,10 @@ KEPT_BYTES = 64 * 1024 * 1024
 """Bytes of their events and answers."""
 
 
+class EmulatorClosed(RuntimeError):
+    """Nothing is served any more."""
+
+
 class Throttled(Exception):
     """All execution environments that there may be are busy."""
 
@@ -102,7 +106,7 @@ class Emulator:
 
         Raises:
             Throttled: nobody is free to take it.
-            RuntimeError: the emulator is closed.
+            EmulatorClosed: nothing is served any more.
         """
         began = time.perf_counter()
         record = None
@@ -149,7 +153,7 @@ class Emulator:
                 result = await environment.invoke(invocation, spent=spent)
             is_spoiled = result is None or result.status == "timeout"
         finally:
-            self._give_back(environment, is_spoiled=is_spoiled and function.at_once == 1)
+            self._give_back(environment, is_spoiled=is_spoiled)
         return Record(invocation, result, environment.number, is_cold, 0) if result is not None else None
 
     def _keep(self, record: Record) -> None:
@@ -182,7 +186,7 @@ class Emulator:
     def _make(self, invocation: Invocation, limit: float) -> ExecutionEnvironment:
         """A new one for the invocation, whose init may take that many seconds."""
         if self._is_closed:
-            raise RuntimeError("the emulator is closed")
+            raise EmulatorClosed("the emulator is closed")
         environment = ExecutionEnvironment(
             self.function, number=next(self._numbers), write=self._write, over=self._sweep
         )
@@ -192,7 +196,10 @@ class Emulator:
         return environment
 
     def _give_back(self, environment: ExecutionEnvironment, *, is_spoiled: bool) -> None:
-        """An invocation is over: the execution environment may take the next one, if it can."""
+        """An invocation is over: the execution environment may take the next one, if it can.
+
+        One that takes several at once is ended when the others are over, too: who did not answer in time may never do so.
+        """
         environment.taken -= 1
         environment.last_used = time.monotonic()
         environment.is_stale |= is_spoiled

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from shim.local.emulator import Throttled
+from shim.local.emulator import EmulatorClosed, Throttled
 from shim.local.invoke_request import closing, is_json
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class EventQueue:
             item.result = await self._emulator.invoke(item.invocation)
         except Exception as error:
             item.attempts -= 1
-            if not isinstance(error, Throttled):
+            if not isinstance(error, (Throttled, EmulatorClosed)):
                 self._say(f"an invocation that is to run later has to wait, since {type(error).__name__}: {error}")
             self._pause = min(max(2 * self._pause, SHORTEST_PAUSE), LONGEST_PAUSE)
             self._resumes = time.monotonic() + max(self._pause * self._scale, LEAST_PAUSE)
