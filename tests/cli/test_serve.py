@@ -518,6 +518,8 @@ def test_a_port_that_is_in_use_is_one_sentence(tmp_path: Path) -> None:
         (["--runtime", "bootstrap", "."], "ExecutableNotFound: bootstrap was not found: there is no ", 1),
         (["."], "SettingsError: the settings have 1 mistake: executable is missing", 2),
         (["--output", "xml", "true"], "SettingsError: the settings have 1 mistake: --output must be one of", 2),
+        (["--handler", "app", "."], "SettingsError: the settings have 1 mistake: --handler must be MODULE.NAME", 2),
+        (["--handler", "app.f", "none.py"], "SettingsError: the settings have 1 mistake: there is no none.py in", 2),
         (["--cwd", "nowhere", "true"], "SettingsError: the settings have 1 mistake: cwd must be a folder", 2),
         (
             ["--runtime", "bootstrap", "--output", "text", "true"],
