@@ -325,12 +325,12 @@ class Bridge(Conversation):
             until = deadline.stop_at or until
         while not (child.waits or child.has_answered or child.gone) and child.attend(until):
             pass
+        framing = child.framing
+        if child.has_answered:
+            child.dies_within(self._parent.linger, deadline)  # as one does that can't begin
         if child.gone:
             child.hear_the_rest(now() + self._parent.linger)
-        framing = child.framing
-        if framing.complete:
-            child.dies_within(self._parent.linger, deadline)  # as one does that can't begin
-        elif child.waits and not child.gone:
+        if child.waits and not framing.complete and not child.gone:
             child.ready = True
             return
         late = not (child.gone or framing.complete or framing.breach)
