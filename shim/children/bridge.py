@@ -6,7 +6,6 @@ Between two invocations nobody serves it: what it sends then waits in the kernel
 from __future__ import annotations
 
 import _socket as socket  # the enums that `socket` puts around it cost a cold start 2 ms
-import binascii
 import select
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -236,7 +235,7 @@ class Bootstrap(Kept):
             case events.Piece():
                 framing.feed(event.data)
             case events.Ended(post=post) if post.failed and post.kind == messages.RESPONSE:
-                framing.fail(post.error_type, _decoded(post.error_body or ""))
+                framing.fail(post.error_type, post.trailing_error)
             case events.Ended(post=post) if post.failed:
                 framing.fail(post.error_type)
             case events.Ended():
@@ -286,9 +285,8 @@ class Bridge(Conversation):
         while not (child.has_heard or child.gone) and child.attend(deadline.stop_at):
             pass
         if child.framing.breach and not child.framing.refused_size:
-            child.dies_within(
-                self._parent.linger, deadline
-            )  # the end of one that was killed shows first at its connections
+            # The end of one that was killed shows first at its connections.
+            child.dies_within(self._parent.linger, deadline)
         if child.gone:
             child.hear_the_rest(now() + self._parent.linger)
         if not child.has_answered or (child.gone and not child.framing.complete):
@@ -321,9 +319,8 @@ class Bridge(Conversation):
         """
         until = child.started + self._ready_within
         is_last = deadline.stop_at is not None and deadline.stop_at < until
-        if is_last:
-            until = deadline.stop_at or until
-        while not (child.waits or child.has_answered or child.gone) and child.attend(until):
+        end = deadline.stop_at if is_last else until
+        while not (child.waits or child.has_answered or child.gone) and child.attend(end):
             pass
         framing = child.framing
         if child.has_answered:
@@ -333,7 +330,7 @@ class Bridge(Conversation):
         if child.waits and not framing.complete and not child.gone:
             child.ready = True
             return
-        late = not (child.gone or framing.complete or framing.breach)
+        late = not (child.gone or child.has_answered)
         outcome = self.end(child, request, deadline)
         if framing.complete and isinstance(outcome, Told):
             raise NoChild(Refused(framing.error_type, framing.reply, outcome.duration, outcome.stderr_tail))
@@ -359,11 +356,3 @@ def _answer(child: Bootstrap) -> Replied | Refused | Unanswered:
     if framing.failed:
         return Refused(framing.error_type, framing.reply, duration, tail)
     return Replied(framing.reply, duration, tail)
-
-
-def _decoded(body: str) -> bytes:
-    """The JSON of an error in a trailer: in base64, as Node.js's runtime client sends it, or as it is, as Rust's does."""
-    try:
-        return binascii.a2b_base64(body, strict_mode=True)
-    except ValueError:
-        return body.encode("latin-1")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from base64 import b64decode
 from dataclasses import dataclass, field
 
 from shim.local.context import ACCOUNT, REGION, CognitoIdentity
@@ -146,13 +145,8 @@ def too_large() -> Result:
 
 
 def result_of(post: Post, body: bytes) -> Result:
-    """What a post that came whole says. A stream that failed in the middle has its error in a trailer, in base64 or, from some runtimes, as
-    it is (aws-lambda-rust-runtime, lambda-runtime/src/requests.rs).
-    """
+    """What a post that came whole says. A stream that failed in the middle has its error in a trailer."""
     error_type = (post.error_type or "Unhandled") if post.failed else ""
     if post.error_body:
-        try:
-            return Result(b64decode(post.error_body, validate=True), error_type=error_type)
-        except ValueError:
-            return Result(post.error_body.encode("latin-1"), error_type=error_type)
+        return Result(post.trailing_error, error_type=error_type)
     return Result(body, error_type=error_type, content_type=post.content_type or messages.JSON)

@@ -37,8 +37,6 @@ LONGEST_HEAD = 1024 * 1024 + 4096
 lambda_runtime_client.py); Go's net/http, on which Lambda's own server is built, takes so many (DefaultMaxHeaderBytes)."""
 MOST_AHEAD = 64 * 1024
 """Bytes that a client may send after a request which waits for its answer; it is read no further then."""
-
-
 PIECE = 65_536
 """Bytes of a body that are taken at a time. h11 cuts what it was given from the front, piece by piece: larger ones take longer."""
 HEADS = 4096

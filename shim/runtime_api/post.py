@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 from typing import TYPE_CHECKING
 
 from shim.runtime_api import messages
@@ -31,7 +32,7 @@ class Post:
     Attributes:
         failed: whether it is an error's, or a stream's that failed in the middle.
         error_type: the Lambda-Runtime-Function-Error-Type of its headers or trailers, or None.
-        error_body: the Lambda-Runtime-Function-Error-Body of its trailers, in base64, or None.
+        error_body: the Lambda-Runtime-Function-Error-Body of its trailers as it came, or None; `trailing_error` is what it says.
         content_type: of its body, or None.
         size: bytes of its body, as far as they have come.
     """
@@ -75,6 +76,17 @@ class Post:
             self._announced = int(headers.get("content-length", 0))  # a number: the connection has looked
         if self._announced > limit:
             self.answer = messages.too_large(limit)
+
+    @property
+    def trailing_error(self) -> bytes:
+        """The JSON of the error in its trailers: they have it in base64, as Node.js's runtime client sends it, or as it is, as Rust's does
+        (aws-lambda-rust-runtime, lambda-runtime/src/requests.rs).
+        """
+        body = self.error_body or ""
+        try:
+            return binascii.a2b_base64(body, strict_mode=True)
+        except ValueError:
+            return body.encode("latin-1")
 
     def feed(self, data: bytes) -> None:
         """Hands the next bytes on, up to the limit."""
