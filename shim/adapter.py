@@ -14,7 +14,7 @@ from shim.codecs.line import LineCodec
 from shim.errors import SettingsError, ShimClosed
 from shim.invocation import Invocation, epoch_ms, now
 from shim.logs import function_log
-from shim.settings import Settings, task_root, unknown_variables
+from shim.settings import STREAMED, Settings, task_root, unknown_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shim.invocation import Deadline, LambdaContext
     from shim.metrics import Metrics
     from shim.outcome import Outcome
-    from shim.request import Request
+    from shim.request import Request, Sink
 
     T = TypeVar("T")
 
@@ -96,35 +96,45 @@ class Shim:
         Raises:
             ShimError: the one that tells what went wrong.
         """
-        return self._answer(Invocation(event, context), self._codec.decode)
+        invocation = Invocation(event, context)
+        try:
+            answer = self._answer(invocation, self._codec.decode)
+        except Exception:
+            # Now: awslambdaric's frames keep the context of a failure until a garbage collection.
+            self.prepare()
+            raise
+        if self._runner.has_work:
+            self._do_afterwards(self._runner.work, context)
+        return answer
 
-    def run(self, invocation: Invocation) -> bytes:
+    def run(self, invocation: Invocation, sink: Sink | None = None) -> bytes:
         """The same, for a runtime that passes bytes through: the JSON of the value, which is the reply's own bytes where it is JSON.
+
+        With output=stream or http the reply goes to the sink while it comes, where one is given, and what is returned is what it lacks: nothing,
+        as a rule. A sink that was written to when an error is raised has the beginning of an answer.
 
         Raises:
             ShimError: the one that tells what went wrong.
         """
-        return self._answer(invocation, self._codec.judge)
+        codec = self._codec
+        if sink is None or not codec.streams:
+            return self._answer(invocation, codec.judge)
+        return self._answer(invocation, lambda outcome: codec.conclude(outcome, has_begun=sink.has_begun), sink)
 
-    def _answer(self, invocation: Invocation, read: Callable[[Outcome], T]) -> T:
+    def prepare(self) -> None:
+        """Does what can wait until an answer is out, as the start of the next spare. Who calls `run` calls this then."""
+        if self._runner.has_work:
+            self._runner.work()
+
+    def _answer(self, invocation: Invocation, read: Callable[[Outcome], T], sink: Sink | None = None) -> T:
         if self._closed:
             raise ShimClosed(f"the Shim for {self.settings.executable} is closed; make a new one")
         deadline = invocation.deadline(self._margin, self._grace)
         self._invocations = next(self._count)
-        request = self._codec.encode(invocation, self._invocations)
-        try:
-            if self._metrics is None:
-                answer = read(self._runner.run(request, deadline))
-            else:
-                answer = self._answer_measured(request, deadline, read, self._metrics)
-        except Exception:
-            # Now: awslambdaric's frames keep the context of a failure until a garbage collection.
-            if self._runner.has_work:
-                self._runner.work()
-            raise
-        if self._runner.has_work:
-            self._do_afterwards(self._runner.work, invocation.context)
-        return answer
+        request = self._codec.encode(invocation, self._invocations, sink)
+        if self._metrics is None:
+            return read(self._runner.run(request, deadline))
+        return self._answer_measured(request, deadline, read, self._metrics)
 
     def _answer_measured(
         self, request: Request, deadline: Deadline, read: Callable[[Outcome], T], metrics: Metrics
@@ -225,8 +235,8 @@ class Shim:
         if outcome is not None:
             self._codec.decode(outcome)
 
-    def _introduce(self) -> None:
-        """Says in the log what runs here, and how."""
+    def _introduce(self, *, streams: bool = False) -> None:
+        """Says in the log what runs here, and how. `streams` tells whether the host does."""
         from shim import __version__  # noqa: PLC0415 - it is above this file
 
         kind = describe(self._path)
@@ -236,6 +246,10 @@ class Shim:
         shown = self.settings.shown()
         chosen = f" with {shown}" if shown else ""
         self._log.note(f"{__version__} runs {self.settings.executable} ({kind}){chosen}", level="INFO")
+        if self._codec.streams and not streams:
+            self._log.note(
+                f"output={self.settings.output} is collected here, up to Lambda's 6 MiB, since this runtime can't stream; python -m shim.runtime can"
+            )
 
 
 def _folder(settings: Settings, root: str) -> str | None:
@@ -274,6 +288,10 @@ def _codec_of(settings: Settings) -> type[LineCodec]:
         from shim.codecs.invocation_api import InvocationApiCodec  # noqa: PLC0415 - see above
 
         return InvocationApiCodec
+    if settings.output in STREAMED:
+        from shim.codecs.stream import StreamCodec  # noqa: PLC0415 - likewise
+
+        return StreamCodec
     return LineCodec
 
 

@@ -70,6 +70,18 @@ class ShimClosed(ShimError):
     """The Shim was called after `close()`."""
 
 
+class RuntimeApiError(ShimError):
+    """Our own runtime can't go on: Lambda's Runtime API can't be reached, or does not speak as it should.
+
+    Attributes:
+        is_silent: whether the connection ended before a byte of an answer.
+    """
+
+    def __init__(self, message: str, *, is_silent: bool = False) -> None:
+        self.is_silent = is_silent
+        super().__init__(message)
+
+
 class ExecutableError(ShimError):
     """The executable's doing.
 
@@ -140,10 +152,10 @@ class DeadlineExceeded(ExecutableError):
     """The invocation's time was over: the executable was stopped before Lambda would have stopped everything.
 
     Attributes:
-        signal: the last signal that was sent to stop it, or None where it was not started at all.
+        signal: the last signal that was sent to stop it, or None where it was not started at all, or had ended.
     """
 
-    def __init__(  # noqa: PLR0913 - three ways in which time is over
+    def __init__(  # noqa: PLR0913 - four ways in which time is over
         self,
         *,
         executable: str,
@@ -152,6 +164,7 @@ class DeadlineExceeded(ExecutableError):
         stderr_tail: str,
         busy: int | None = None,
         begun: int = 0,
+        stalled: bool = False,
     ) -> None:
         self.signal = signal
         cure = "raise the function's timeout; if it is slow, its memory too, with which its share of the CPU grows; if it hangs, find out what it waits for"
@@ -160,6 +173,10 @@ class DeadlineExceeded(ExecutableError):
             cure = "raise SHIM_MAX_CHILDREN, or the function's timeout"
         elif duration is None:
             happened = "was not started, since less than 100 ms of the function's time were left"
+        elif stalled:
+            how = f"was stopped with {signal}" if signal else "had ended"
+            happened = f"{how} before its caller had taken all that it streamed, {seconds(duration)} after its start, when the function's time was nearly over"
+            cure = "raise the function's timeout, or stream less: Lambda sends 2 MB a second after the first 6 MB"
         else:
             happened = f"was still running after {seconds(duration)}, when the function's time was nearly over, and was stopped with {signal}"
         if begun:

@@ -80,18 +80,28 @@ class Invocation:
     Args:
         event: a JSON value, or bytes that are JSON already.
         context: Lambda's context object; None means that there is no deadline and that nothing is known.
+        trace_id: X-Ray's; where none is given it is what awslambdaric put into the environment.
+        is_valid: whether bytes are known to be JSON, and need not be looked at.
     """
 
-    __slots__ = ("began", "context", "event", "remaining", "trace_id")
+    __slots__ = ("began", "context", "event", "is_valid", "remaining", "trace_id")
 
-    def __init__(self, event: object, context: LambdaContext | None = None) -> None:
+    def __init__(
+        self,
+        event: object,
+        context: LambdaContext | None = None,
+        *,
+        trace_id: str | None = None,
+        is_valid: bool = False,
+    ) -> None:
         self.event = event
+        self.is_valid = is_valid
         self.context = context
         self.began = now()
         self.remaining = FOREVER if context is None else context.get_remaining_time_in_millis() / 1000
         """Seconds until Lambda ends the invocation, when it began here."""
         # awslambdaric sets it before each invocation; a context object does not carry it.
-        self.trace_id = os.environ.get("_X_AMZN_TRACE_ID")
+        self.trace_id = trace_id or os.environ.get("_X_AMZN_TRACE_ID")
 
     def deadline(self, margin: float, grace: float) -> Deadline:
         """The instants that follow from the context and these two, in seconds."""

@@ -16,7 +16,7 @@ from shim.invocation import now, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from shim.records import Records
 
@@ -102,6 +102,15 @@ class Log:
         """Takes a sentence of our own. The level and the invocation's id show in the JSON format only."""
         if self._records is None or self._records.keeps(level):
             self.say(self._noted(sentence, level, request_id))
+
+    def tell_failure(self, error_type: str, message: str, trace: Sequence[object], request_id: str | None) -> None:
+        """Takes the error of an invocation or an init, as Lambda's runtime for Python logs it (awslambdaric, bootstrap.py, log_error)."""
+        if self._records is not None:
+            self.say(self._records.failure(error_type, message, trace, request_id=request_id))
+            return
+        lines = [f"[ERROR] {error_type}: {message}", *map(str, trace)]
+        # A carriage return keeps them together: CloudWatch makes a record of each line.
+        self.say("\r".join("\n".join(lines).splitlines()).encode("utf-8", "replace") + b"\n")
 
     def push(self) -> None:
         """Writes as much as the log takes without blocking."""

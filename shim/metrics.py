@@ -61,7 +61,7 @@ class Metrics:
         properties = dict(self._common)
         if request.request_id is not None:
             properties["requestId"] = _text(request.request_id)
-        if isinstance(outcome, (Signaled, Stopped)):
+        if isinstance(outcome, (Signaled, Stopped)) and outcome.signal:
             properties["signal"] = outcome.signal
         if error is not None:
             properties["errorType"] = type(error).__name__

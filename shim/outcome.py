@@ -174,12 +174,16 @@ class Signaled(Ended):
 class Stopped(Ended):
     """Its time was over, and we stopped it."""
 
-    __slots__ = ("by_line", "signal")
+    __slots__ = ("by_line", "signal", "stalled")
 
-    def __init__(self, signal: str, *, by_line: bool = False, **facts: Unpack[Facts]) -> None:
+    def __init__(
+        self, signal: str | None, *, by_line: bool = False, stalled: bool = False, **facts: Unpack[Facts]
+    ) -> None:
         super().__init__(**facts)
         self.signal = signal
-        """The last signal that we sent, "SIGTERM" or "SIGKILL"."""
+        """The last signal that we sent, "SIGTERM" or "SIGKILL"; None where it had ended, and its stream was not taken."""
+        self.stalled = stalled
+        """Whether it waited for the caller, who did not take what it wrote."""
         self.by_line = by_line
         """Whether its reply was to end with a line feed, which did not come."""
 

@@ -14,7 +14,7 @@ import orjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Protocol
 
     class Add(Protocol):
@@ -80,6 +80,13 @@ class Records:
         if request_id is not None:
             fields.append(b',"requestId":' + _quoted(request_id))
         return b"".join([*fields, b"}\n"])
+
+    def failure(self, error_type: str, message: str, trace: Sequence[object], *, request_id: str | None) -> bytes:
+        """The record of an error, as Lambda's Python runtime has it."""
+        fields = {"timestamp": self.clock(), "level": "ERROR", "errorType": error_type, "errorMessage": message}
+        if request_id is not None:
+            fields["requestId"] = request_id
+        return orjson.dumps({**fields, "stackTrace": list(trace)}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class Lines:

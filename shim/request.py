@@ -8,10 +8,41 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, TypeAlias
+    from typing import Any, Protocol, TypeAlias
+
+    class Sink(Protocol):
+        """Who takes a reply while it comes. Nothing here waits: where it takes no more for now it is full, and is polled."""
+
+        @property
+        def descriptor(self) -> int:
+            """What to poll once something was written: for writing while it is full, and for reading always."""
+
+        @property
+        def has_begun(self) -> bool:
+            """Whether it was written to."""
+
+        @property
+        def is_full(self) -> bool:
+            """Whether it can't be written to before a `push`."""
+
+        def write(self, data: bytes) -> None:
+            """Takes the next piece."""
+
+        def push(self) -> None:
+            """Goes on with what it has taken: the descriptor can be written to."""
+
+        def hear(self) -> None:
+            """The descriptor can be read, so the other side wants no more; raises what is to be told of that."""
+
 
 LONG = 65_536
 """Bytes from which on a line is long, and is taken in larger pieces."""
+REPORT = b'{"errorType"'
+"""A reply that begins so is perhaps the last words of a child that fails."""
+DELIMITER = bytes(8)
+"""What stands between the head of an HTTP response and its body. There is no NUL in a head."""
+LONGEST_HEAD = 256 * 1024
+"""Bytes that a head may have: no client takes headers of that size."""
 BLANKS = b" \t\r\n"
 """What JSON calls white space."""
 
@@ -64,6 +95,61 @@ class EndOfFile:
     def rest(self) -> bytes:
         """What belongs into the log when the child has ended: nothing."""
         return b""
+
+
+class Streamed(EndOfFile):
+    """The framing of a one-shot child whose reply is handed on while it comes: `take` hands out what may go, `reply` is what is held back.
+
+    Held back is a beginning that must be judged first: a head up to its delimiter, and what may be a child's report of its error.
+
+    Args:
+        limit: the bytes that may be handed on.
+        check: raises ValueError where the bytes are no head; None where the reply has none. What has a wrong one has overflowed.
+    """
+
+    __slots__ = ("_check", "_flows")
+
+    def __init__(self, limit: int, check: Callable[[bytes], object] | None) -> None:
+        super().__init__(limit)
+        self._check = check
+        self._flows = False
+
+    def take(self) -> bytes:
+        """What may be handed on now."""
+        held = bytes(self._buffer)
+        if not (self._flows or self._may_flow(held)):
+            return b""
+        self._flows = True
+        self._buffer = b""
+        return held if self.room > 0 else held[:-1]  # the last one is that too many
+
+    def _may_flow(self, held: bytes) -> bool:
+        if self._check is None:
+            return len(held) > 0 and (len(held) > LONG or not held.startswith(REPORT))
+        try:
+            head = head_of(held)
+            if head is not None:
+                self._check(head)
+        except ValueError:
+            self.room = 0
+            return False
+        return head is not None
+
+
+def head_of(reply: bytes | bytearray) -> bytes | None:
+    """The head of an HTTP response, which ends before the delimiter; None where more of it must come.
+
+    Raises:
+        ValueError: it has none.
+    """
+    end = reply.find(0)
+    if end < 0 or (len(reply) < end + len(DELIMITER) and not any(reply[end:])):
+        if len(reply) > LONGEST_HEAD:
+            raise ValueError(f"there is no end of its head in the first {LONGEST_HEAD} bytes")
+        return None
+    if reply[end : end + len(DELIMITER)] != DELIMITER:
+        raise ValueError(f"its head has a NUL at byte {end} that is not one of the {len(DELIMITER)} after it")
+    return bytes(reply[:end])
 
 
 class Posted(EndOfFile):
@@ -269,10 +355,10 @@ class Request:
     """What one child is told: the bytes that it reads, its arguments and environment, and the framing of its reply.
 
     It reads `body` from its standard input; a bootstrap, which speaks HTTP, gets it as a body, with these headers.
-    `request_id` is Lambda's id of the invocation, by which the log says whose a line is.
+    `request_id` is Lambda's id of the invocation, by which the log says whose a line is. With a `sink` the reply goes there while it comes.
     """
 
-    __slots__ = ("arguments", "body", "environment", "framing", "headers", "request_id")
+    __slots__ = ("arguments", "body", "environment", "framing", "headers", "request_id", "sink")
 
     def __init__(  # noqa: PLR0913 - all that one child is told
         self,
@@ -283,8 +369,10 @@ class Request:
         framing: EndOfFile | Framing,
         request_id: str | None = None,
         headers: Sequence[tuple[str, str]] = (),
+        sink: Sink | None = None,
     ) -> None:
         self.body = body
+        self.sink = sink
         self.headers = headers
         self.arguments = arguments
         self.environment = environment

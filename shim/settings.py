@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
 MEBIBYTE = 1024 * 1024
-LONGEST_TIME = 900_000
-"""Milliseconds of the longest timeout that a function may have."""
+LONGEST_TIME = 900_000  # milliseconds: of the longest timeout that a function may have
 MODES = ("oneshot", "warm", "bootstrap")
 BY_LINE, KEPT = MODES[:2], MODES[1:]
-LONGEST_SHOWN = 500
-"""Characters of one value that the log shows."""
+STREAMED = ("stream", "http")  # the values of `output` with which a reply goes to the caller while it is written
+LONGEST_SHOWN = 500  # characters: of one value that the log shows
 
 
 class Mistake(ValueError):
@@ -84,9 +83,8 @@ def _switch(value: object) -> bool:
 
 
 def _exit_codes(value: object) -> dict[int, str]:
-    wanted = (
-        'a map of exit codes from 1 to 255 to "ok" or to an error name ([A-Za-z_][A-Za-z0-9_.]{0,127}, not States.…)'
-    )
+    name_of = "an error name ([A-Za-z_][A-Za-z0-9_.]{0,127}, not States.…)"
+    wanted = f'a map of exit codes from 1 to 255 to "ok" or to {name_of}'
     if not isinstance(value, dict):
         raise Mistake(wanted)
     codes = {}
@@ -159,14 +157,13 @@ def _parse_arguments(text: str) -> object:
 
 
 _REQUIRED = object()
-
 SETTINGS = (
     Setting("executable", _REQUIRED, _text),
     Setting("args", (), _arguments, _parse_arguments),
     Setting("mode", "oneshot", _one_of(*MODES)),
     Setting("spare", 0, _number(0, 100, "children"), _parse_number, modes=("oneshot",)),
     Setting("codec", "line", _one_of("line"), modes=BY_LINE),
-    Setting("output", "auto", _one_of("json", "text", "base64", "auto")),
+    Setting("output", "auto", _one_of("json", "text", "base64", "auto", *STREAMED)),
     Setting("reply_fd", 1, _one_of(1, 3), _parse_number, modes=BY_LINE),
     Setting("framing", "line", _one_of("line", "envelope"), modes=("warm",)),
     Setting("context_keys", "snake", _one_of("snake", "camel"), modes=BY_LINE),
@@ -272,6 +269,8 @@ class Settings:
         if not mistakes:
             if self.mode == "warm" and "output" not in given:
                 object.__setattr__(self, "output", "json")
+            if self.output in STREAMED and "max_output_bytes" not in given:
+                object.__setattr__(self, "max_output_bytes", 200 * MEBIBYTE)  # Lambda's limit of a streamed response
             mistakes += self._contradictions({name: spelling for name, (spelling, _) in given.items()})
         if mistakes:
             raise SettingsError(mistakes + (unknown or []))
@@ -287,6 +286,8 @@ class Settings:
             mistakes.append(
                 f"{given['max_age_ms']} must not be set, since mode=oneshot reads it for spares only, and spare is 0"
             )
+        if self.mode != "oneshot" and self.output in STREAMED:
+            mistakes.append(f"{given['output']} must not be {self.output}, which mode=oneshot alone can do")
         if self.mode == "bootstrap" and "AWS_LAMBDA_RUNTIME_API" in self.env:
             mistakes.append(f"{given['env']} must not have AWS_LAMBDA_RUNTIME_API, which mode=bootstrap gives")
         if self.mode == "warm" and self.framing == "envelope" and self.output != "json":
@@ -297,11 +298,10 @@ class Settings:
             )
         return mistakes
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"Settings are frozen: {name} can't be set")
+    def __setattr__(self, name: str, *_: object) -> None:
+        raise AttributeError(f"Settings are frozen: {name} can't be changed")
 
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"Settings are frozen: {name} can't be deleted")
+    __delattr__ = __setattr__
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Settings):

@@ -31,6 +31,7 @@ WIRE_NAMES = {
     "ReplyMissing",
     "ReplyUnexpected",
     "ReportedError",
+    "RuntimeApiError",
     "SettingsError",
     "ShimClosed",
     "ShimError",

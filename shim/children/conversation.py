@@ -9,7 +9,7 @@ from shim.children.kept import READY, READY_BYTES, Kept
 from shim.errors import NotReady, seconds
 from shim.invocation import now
 from shim.outcome import Ended, Exited, Misbehaved, NotStarted, Refused, Replied, Signaled, Stopped, ending
-from shim.request import Line
+from shim.request import REPORT, Line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +29,8 @@ LINE_FEED = 1
 GREETING = 0.002
 """Seconds that are waited after a child's first reply, where it is not asked to be ready first: what came may be a greeting, after which the
 reply comes."""
-REPORT = b'{"errorType"'
-"""A reply that begins so is perhaps the last words of a child that fails: its input ends, and it is waited for how it ends."""
 PATIENCE = 1.0
-"""Seconds for that: on the smallest function an interpreter takes a third of them."""
+"""Seconds that are waited for how a child ends which has reported an error: on the smallest function an interpreter takes a third of them."""
 
 
 class NoChild(Exception):

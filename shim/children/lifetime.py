@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     class Owner(Protocol):
         """Who keeps children."""
 
-        def end(self) -> None:
-            """Takes all children down."""
+        def end(self, within: float | None = None) -> None:
+            """Takes all children down, in so many seconds."""
 
         def was_forked(self) -> None:
             """Forgets all children, in a forked process."""
@@ -65,7 +65,7 @@ def _prepare() -> None:
     global _prepared  # noqa: PLW0603 - the interpreter offers no way to take back the hook for forks
     if not _prepared:
         _prepared = True
-        atexit.register(_end_all)
+        atexit.register(end_all)
         gc.callbacks.append(_note_collection)
         os.register_at_fork(after_in_child=_were_forked)
     if HEARS_SIGTERM and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
@@ -78,15 +78,16 @@ def _prepare() -> None:
 _prepared = False
 
 
-def _end_all() -> None:
+def end_all(within: float | None = None) -> None:
+    """Takes all children of this process down: in so many seconds, or else as `grace_ms` has it."""
     for owner in list(_owners):
-        owner.end()
+        owner.end(within)
 
 
 def _end_with(number: int, _: object) -> None:
     """Takes all children down, and ends this process as the signal would have done."""
     signal.signal(number, signal.SIG_DFL)
-    _end_all()
+    end_all()
     os.kill(os.getpid(), number)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from shim.children.process import Child
-from shim.errors import ExecutableError, ShimError
+from shim.errors import ExecutableError
 from shim.invocation import SHORTEST, Deadline, now
-from shim.outcome import NotStarted
+from shim.outcome import Ended, NotStarted, Stopped
+from shim.settings import STREAMED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,13 +29,18 @@ class OneShot:
 
     def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request]) -> None:
         self._parent = parent
+        self._kind: type[Child] = Child
+        if settings.output in STREAMED:
+            from shim.children.streaming import StreamingChild  # noqa: PLC0415 - only where it is asked for
+
+            self._kind = StreamingChild
         self._spares = None
         self.has_work = settings.spare > 0
         """Whether `work` may have something to do."""
         if settings.spare:
             from shim.children.spare import Spares  # noqa: PLC0415 - only where it is asked for
 
-            self._spares = Spares(parent, settings, ahead)
+            self._spares = Spares(parent, settings, ahead, self._kind)
 
     def start(self) -> None:
         """Starts the first spares, at init or after a snapshot."""
@@ -63,21 +69,24 @@ class OneShot:
         try:
             child = self._spares.take(request) if self._spares is not None else None
             if child is None:
-                child = self._parent.make(Child, request)
+                child = self._parent.make(self._kind, request)
                 self._parent.start(child, request)
             else:
                 child.serve(request.framing, self._parent.lines_to(request))
+            child.sink = request.sink
             child.send(request.body)
             while not (child.gone or request.framing.overflowed) and child.attend(deadline.stop_at):
                 pass
-            return self._parent.end(child, request, deadline)
+            is_delivered = child.flush(deadline.stop_at)
+            outcome = self._parent.end(child, request, deadline)
         except ExecutableError as refusal:
             return NotStarted(refusal)
         except ChildProcessError as error:
             raise self._parent.lost(child, request, deadline) from error
-        except ShimError:  # how it ended can't be known, and there is nothing left to do
-            raise
         except BaseException:
-            if child is not None:
+            if child is not None and not child.over:
                 self._parent.destroy(child)
             raise
+        if not is_delivered and isinstance(outcome, Ended):
+            return Stopped(None, stalled=True, **outcome.facts())
+        return outcome

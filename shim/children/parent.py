@@ -11,7 +11,7 @@ from shim.errors import ShimError
 from shim.invocation import SHORTEST, Deadline, now
 from shim.logs import Log, StandardError
 from shim.outcome import Exited, NotStarted, Overflowed, Signaled, Stopped
-from shim.request import Line
+from shim.request import Line, Streamed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ class Parent:
             ShimError: how it ended can't be known.
         """
         framing = child.framing
+        stalled = child.sink is not None and child.sink.is_full
         try:
             stopped = (
                 None if child.gone else child.stop(deadline.grace if grace is None else grace, deadline.give_up_at)
@@ -152,7 +153,7 @@ class Parent:
             "swept": swept,
             "spawn": child.spawn_seconds,
         }
-        outcome = self._ending(framing, status, stopped, facts)
+        outcome = self._ending(framing, status, stopped, facts, stalled=stalled)
         if isinstance(outcome, Exited) and outcome.code and not (child.read_something or outcome.reply):
             return self._ask_the_loader(request, outcome, deadline) or outcome
         return outcome
@@ -168,11 +169,15 @@ class Parent:
             " let it wait for its own children only, and leave SIGCHLD at its default",
         )
 
-    def _ending(self, framing: EndOfFile | Framing, status: int | None, stopped: str | None, facts: Facts) -> Outcome:
+    def _ending(
+        self, framing: EndOfFile | Framing, status: int | None, stopped: str | None, facts: Facts, *, stalled: bool
+    ) -> Outcome:
         if framing.overflowed:
-            return Overflowed(size=len(framing.reply), limit=framing.limit, **facts)
+            size = framing.limit + 1 - framing.room if isinstance(framing, Streamed) else len(framing.reply)
+            return Overflowed(size=size, limit=framing.limit, **facts)
         if stopped is not None:
-            return Stopped(stopped, by_line=isinstance(framing, Line) and not framing.complete, **facts)
+            by_line = isinstance(framing, Line) and not framing.complete
+            return Stopped(stopped, by_line=by_line, stalled=stalled, **facts)
         if status is None:
             raise _unknown(self.name, "a debugger holds it")
         if os.WIFSIGNALED(status):

@@ -6,7 +6,7 @@ from _thread import allocate_lock
 
 from shim.children import lifetime
 from shim.children.conversation import Conversation
-from shim.children.warm import Place
+from shim.children.warm import Place, take_down
 from shim.errors import DeadlineExceeded
 from shim.invocation import SHORTEST, now
 from shim.outcome import NotStarted
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from shim.settings import Settings
 
 LAST = (-1,)
+RUNGS = 3
+"""Of the ladder: the end of the input, SIGTERM, SIGKILL."""
 
 
 class Pool:
@@ -153,7 +155,7 @@ class Pool:
         try:
             while self._take(taken):
                 pass
-            _take_down(taken)
+            take_down(taken, self._grace)
         finally:
             self._free.extend(reversed(taken))
 
@@ -164,8 +166,9 @@ class Pool:
         if all(place.child is None for place in self._places):  # else they go with this process
             lifetime.forget(self)
 
-    def end(self) -> None:
+    def end(self, within: float | None = None) -> None:
         """This process ends: takes all children down, those too that are asked something at the moment, in this thread or another."""
+        grace = self._grace if within is None else min(self._grace, within / RUNGS)
         self._closed = True
         free: list[Place] = []
         while self._take(free):
@@ -173,9 +176,9 @@ class Pool:
         busy = [place.child for place in self._places if place.child is not None and place not in free]
         for child in busy:
             child.leave()
-        _take_down(free)
+        take_down(free, grace)
         for child in busy:
-            child.go_away(self._grace)
+            child.go_away(grace)
 
     def __del__(self) -> None:
         """Nobody can ask its children any more."""
@@ -190,11 +193,3 @@ class Pool:
         for place in self._places:
             place.forget()
         self._open()
-
-
-def _take_down(places: list[Place]) -> None:
-    """Tells all children to end, and then waits for one after the other."""
-    for place in places:
-        place.leave()
-    for place in places:
-        place.retire()

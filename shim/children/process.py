@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from shim.children.memory import Memory
     from shim.logs import Log, StandardError
     from shim.outcome import Usage
-    from shim.request import EndOfFile, Framing
+    from shim.request import EndOfFile, Framing, Sink
 else:
     import _signal as signal  # the enums that `signal` puts around it cost a cold start 0.3 ms
 
@@ -32,14 +32,10 @@ SIGNALS = [*range(1, 32), *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)]  # valid
 SIGNALS.remove(signal.SIGKILL)
 SIGNALS.remove(signal.SIGSTOP)
 """What is set to its default. Not 32 and 33, which are the C library's own: glibc's posix_spawn leaves them ignored."""
-PIPE_SIZE = 65_536
-"""What a pipe holds at first (pipe(7)). A request or reply of more gets a larger one."""
-LARGE_PIPE_SIZE = 1024 * 1024
-"""The most that a user may ask for (/proc/sys/fs/pipe-max-size)."""
-LONGEST_WAIT = 2_000_000
-"""Seconds from which on there is no end to wait for: poll(2) takes 2**31 milliseconds."""
-EMPTYING = 32
-"""In so many turns a pipe is empty into which nobody writes any more: 64 KiB of standard error, at 4 KiB a turn, twice."""
+PIPE_SIZE = 65_536  # what a pipe holds at first (pipe(7)); a request or reply of more gets a larger one
+LARGE_PIPE_SIZE = 1024 * 1024  # the most that a user may ask for (/proc/sys/fs/pipe-max-size)
+LONGEST_WAIT = 2_000_000  # seconds from which on there is no end to wait for: poll(2) takes 2**31 milliseconds
+EMPTYING = 32  # in so many turns a pipe is empty into which nobody writes any more: 64 KiB of standard error, at 4 KiB a turn, twice
 THREE_PIPES = [(os.O_CLOEXEC,)] * 3
 STDIN, REPLY, STDERR = range(3)
 LAYOUTS = {1: (STDIN, REPLY, STDERR), 3: (STDIN, STDERR, STDERR, REPLY), None: (STDIN, STDERR, STDERR)}
@@ -60,6 +56,7 @@ class Child:
     over = False  # whether nothing of it is left, our ends of its pipes included
     tmp: str | None = None  # the folder for its temporary files, where it has one of its own
     kept = False  # whether its standard input stays open after a request
+    sink: Sink | None = None  # where its reply goes while it comes: see streaming.py
     read_something = True
     _tick = TICK
     _chunk = PIPE_SIZE
@@ -223,6 +220,10 @@ class Child:
         if not (self._pidfds or self.gone) and has_ended(self.pid):
             self._has_gone()
         return remaining > 0
+
+    def flush(self, until: float | None) -> bool:  # noqa: ARG002 - see streaming.py
+        """Whether all that it wrote before its end was taken."""
+        return True
 
     def stop(self, grace: float, give_up_at: float) -> str:
         """The ladder: SIGTERM to the group, `grace` seconds, SIGKILL. Returns the last signal sent."""

@@ -5,19 +5,22 @@ from __future__ import annotations
 from _thread import allocate_lock
 
 from shim.children import lifetime, sweep
-from shim.children.process import Child
 from shim.children.reaper import has_ended
 from shim.children.wear import Wear
 from shim.errors import ExecutableError, ShimError
-from shim.invocation import Deadline
+from shim.invocation import Deadline, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
 
     from shim.children.parent import Parent
+    from shim.children.process import Child
     from shim.request import Request
     from shim.settings import Settings
+else:
+    import _signal as signal  # the enums that `signal` puts around it cost a cold start 0.3 ms
 
 
 class Spares:
@@ -27,11 +30,13 @@ class Spares:
         parent: starts and ends the children.
         settings: what is asked for.
         ahead: makes what a spare is told at its start.
+        kind: what a spare is.
     """
 
-    def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request]) -> None:
+    def __init__(self, parent: Parent, settings: Settings, ahead: Callable[[], Request], kind: type[Child]) -> None:
         self._parent = parent
         self._ahead = ahead
+        self._kind = kind
         self._wanted = settings.spare
         self._wear = Wear(settings)
         self._grace = settings.grace_ms / 1000
@@ -48,7 +53,7 @@ class Spares:
         while self._waiting:
             child = self._pop(0)
             if self._has_ended(child):
-                self._end(child)
+                self._end(child, now())
                 self._parent.log.note(
                     f"a spare of {self._parent.name} had ended before it was asked: spares are for programs that wait for their standard input",
                     request_id=request.request_id,
@@ -90,7 +95,7 @@ class Spares:
 
     def _start(self) -> Child:
         ahead = self._ahead()
-        child = self._parent.make(Child, ahead)
+        child = self._parent.make(self._kind, ahead)
         try:
             self._parent.start(child, ahead)
         except ExecutableError:
@@ -100,20 +105,24 @@ class Spares:
             raise
         return child
 
-    def dismiss(self) -> None:
-        """Takes all spares down. Their input is not closed first: that would be a request which is empty."""
+    def dismiss(self, grace: float | None = None) -> None:
+        """Takes all spares down, with so many seconds between SIGTERM and SIGKILL. Their input is not closed first: that would be a request which is empty."""
+        for child in self._waiting:
+            if not self._has_ended(child):
+                sweep.kill_group(child.pid, signal.SIGTERM)
+        until = now() + (self._grace if grace is None else min(grace, self._grace))
         while self._waiting:
-            self._end(self._pop())
+            self._end(self._pop(), until)
 
     def close(self) -> None:
         """As `dismiss`, for ever."""
-        self._closed = True
-        self.dismiss()
-        lifetime.forget(self)
+        self.end()
 
-    def end(self) -> None:
-        """This process ends."""
-        self.close()
+    def end(self, within: float | None = None) -> None:
+        """This process ends: in half of that time, since SIGKILL takes some, too."""
+        self._closed = True
+        self.dismiss(None if within is None else within / 2)
+        lifetime.forget(self)
 
     def __del__(self) -> None:
         """Nobody can take one any more."""
@@ -129,9 +138,14 @@ class Spares:
             self._pop().abandon()
         self._filling = allocate_lock()
 
-    def _end(self, child: Child) -> None:
+    def _end(self, child: Child, until: float) -> None:
+        """Ends one that was told to, when that instant has come."""
         try:
-            self._parent.end(child, self._ahead(), Deadline.none(grace=self._grace))
+            while not child.gone and child.attend(until):
+                pass
+            if not child.gone:
+                sweep.kill_group(child.pid)
+            self._parent.end(child, self._ahead(), Deadline.none(grace=0))
         except ShimError:
             pass  # nobody asks how it ended
         except BaseException:

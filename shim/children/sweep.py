@@ -63,7 +63,12 @@ def ignores_sigchld() -> bool:
 
 
 def alone_on_lambda(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether every orphan here is ours: the sandbox of a managed runtime on Lambda itself, with one invocation at a time.
+    """Whether every orphan here is ours: on Lambda itself, with one invocation at a time."""
+    return on_lambda(environ) and "AWS_LAMBDA_MAX_CONCURRENCY" not in environ
+
+
+def on_lambda(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is the sandbox of a managed runtime on Lambda itself.
 
     An emulator on a developer's machine sets most of these variables too, but not AWS_EXECUTION_ENV, which only Lambda's managed runtimes have.
     """
@@ -71,7 +76,6 @@ def alone_on_lambda(environ: Mapping[str, str] = os.environ) -> bool:
         environ.get("AWS_EXECUTION_ENV", "").startswith("AWS_Lambda_")
         and environ.get("LAMBDA_TASK_ROOT") == "/var/task"
         and "AWS_LAMBDA_RUNTIME_API" in environ
-        and "AWS_LAMBDA_MAX_CONCURRENCY" not in environ
     )
 
 

@@ -6,6 +6,7 @@ line in the log that says why.
 
 from __future__ import annotations
 
+from shim.children import sweep
 from shim.children.conversation import NoChild
 from shim.children.wear import Wear
 from shim.errors import ExecutableError, ShimError
@@ -14,6 +15,7 @@ from shim.outcome import Exited, NotStarted, Overflowed, Signaled, Stopped, endi
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
 
     from shim.children.conversation import Conversation
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from shim.outcome import Outcome
     from shim.request import Request
     from shim.settings import Settings
+else:
+    import _signal as signal  # the enums that `signal` puts around it cost a cold start 0.3 ms
 
 
 class Place:
@@ -126,16 +130,31 @@ class Place:
             self.child.leave()
 
     def retire(self) -> None:
-        """The ladder, for a child that is not asked any more: the end of its input, SIGTERM, SIGKILL, with the grace in between."""
-        child = self.child
-        if child is None:
-            return
+        """The ladder, for a child that is not asked any more."""
+        take_down([self], self._grace)
+
+    def wait(self, until: float) -> None:
+        """Waits until then for the child's end."""
         try:
-            child.leave()
-            until = now() + self._grace
-            while not child.gone and child.attend(until):
+            while self.child is not None and not self.child.gone and self.child.attend(until):
                 pass
-            self._conversation.end(child, self._ahead(), Deadline.none(grace=self._grace))
+        except BaseException:
+            self.drop()
+            raise
+
+    def terminate(self) -> None:
+        """SIGTERM to the child and its group."""
+        if self.child is not None and not self.child.gone:
+            sweep.kill_group(self.child.pid, signal.SIGTERM)
+            sweep.kill_group(self.child.pid, signal.SIGCONT)  # a stopped process takes no signal but SIGKILL
+
+    def bury(self) -> None:
+        """The end of the child: at once, if it has not gone."""
+        try:
+            if self.child is not None:
+                if not self.child.gone:
+                    sweep.kill_group(self.child.pid)
+                self._conversation.end(self.child, self._ahead(), Deadline.none(grace=0))
         except ShimError:
             pass  # nobody asks how it ended
         except BaseException:
@@ -229,6 +248,21 @@ class Place:
         except ExecutableError as refusal:
             raise NoChild(NotStarted(refusal)) from None
         return child
+
+
+def take_down(places: list[Place], grace: float) -> None:
+    """The ladder, for all their children at once: the end of their input, SIGTERM, SIGKILL, with so many seconds in between."""
+    for place in places:
+        place.leave()
+    until = now() + grace
+    for place in places:
+        place.wait(until)
+    for place in places:
+        place.terminate()
+    until = now() + grace
+    for place in places:
+        place.wait(until)
+        place.bury()
 
 
 def _is_touched(request: Request) -> bool:

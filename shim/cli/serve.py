@@ -68,9 +68,9 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
     ] = None,
     *,
     runtime: Annotated[
-        Literal["awslambdaric", "bootstrap"],
+        Literal["awslambdaric", "shim", "bootstrap"],
         typer.Option(
-            help="awslambdaric: AWS's own for Python, in this Python. bootstrap: EXECUTABLE speaks the Runtime API itself, or FOLDER has a file bootstrap that does.",
+            help="awslambdaric: AWS's own for Python, in this Python. shim: ours, which streams. bootstrap: EXECUTABLE speaks the Runtime API itself, or FOLDER has a file bootstrap that does.",
             rich_help_panel=FUNCTION,
         ),
     ] = "awslambdaric",
@@ -162,6 +162,8 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
 
     [cyan]shim serve --watch --freeze package/[/cyan] serves a deployment package with a shim.toml, anew after each change
 
+    [cyan]shim serve --runtime shim --output stream bin/program[/cyan] streams what it writes, by our own runtime
+
     [cyan]shim serve --runtime bootstrap --timeout 10 ./bootstrap[/cyan] serves a program that speaks the Runtime API itself
 
     [cyan]shim serve --handler app.handler --function-env TABLE=orders package/[/cyan] serves any Python handler
@@ -202,7 +204,7 @@ def _deployed(target: str, arguments: Sequence[str], runtime: str, facts: Facts,
     Raises:
         ShimError: it can't be.
     """
-    from shim.local.deployment import BOOTSTRAP, Package, with_awslambdaric, with_bootstrap  # noqa: PLC0415 - see above
+    from shim.local.deployment import BOOTSTRAP, Package, with_bootstrap, with_python  # noqa: PLC0415 - see above
 
     package = Package.of(target)
     if runtime == BOOTSTRAP:
@@ -212,7 +214,7 @@ def _deployed(target: str, arguments: Sequence[str], runtime: str, facts: Facts,
             )
         return with_bootstrap(package, arguments, facts)
     keywords(package.executable, arguments, given, environ=os.environ, folder=package.folder)
-    return with_awslambdaric(package, arguments, facts, given)
+    return with_python(runtime, package, arguments, facts, given)
 
 
 def _need(*packages: str) -> None:

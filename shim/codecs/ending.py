@@ -76,7 +76,8 @@ def success(  # noqa: C901 - a case for each outcome
             raise signal_error(outcome, executable=executable, memory=memory)
         case Stopped():
             begun = len(outcome.reply) if outcome.by_line else 0
-            raise DeadlineExceeded(signal=outcome.signal, begun=begun, **facts(outcome, executable))
+            common = facts(outcome, executable)
+            raise DeadlineExceeded(signal=outcome.signal, begun=begun, stalled=outcome.stalled, **common)
         case Refused():
             raise refusal(outcome, executable=executable)
         case Misbehaved(replied=True):

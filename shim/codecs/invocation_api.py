@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from shim.errors import OutputInvalid, ShimError
     from shim.invocation import Invocation
     from shim.outcome import Outcome, Told
+    from shim.request import Sink
 
 LONGEST_TYPE = 128
 """Characters of an errorType."""
@@ -49,7 +50,7 @@ class InvocationApiCodec(LineCodec):
 
     _empty = ("posted an empty response", POST)
 
-    def encode(self, invocation: Invocation, count: int) -> Request:
+    def encode(self, invocation: Invocation, count: int, sink: Sink | None = None) -> Request:  # noqa: ARG002 - it has none
         """The event as a body, and the headers that Lambda sends with it.
 
         Raises:

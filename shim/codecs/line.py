@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from shim.invocation import Invocation
     from shim.outcome import Outcome, Told
-    from shim.request import Framing
+    from shim.request import Framing, Sink
     from shim.settings import Settings
 
 PROTOCOL = 1
@@ -66,6 +66,8 @@ class LineCodec:
         memory: the function's, in bytes, or None where it is not known.
     """
 
+    streams = False
+    """Whether a reply may go to a sink."""
     _empty = ("wrote an empty line", "")
     """What a kept child did whose reply is empty, as the predicate of a sentence, and what to do about that, where lines want something else."""
 
@@ -91,8 +93,8 @@ class LineCodec:
         self._framing = settings.framing if settings.mode == "warm" else "end of file"
         self._exit_codes = settings.exit_codes
 
-    def encode(self, invocation: Invocation, count: int) -> Request:
-        """The line `{"event": …, "context": …, "shim": 1}` and what else the child is told.
+    def encode(self, invocation: Invocation, count: int, sink: Sink | None = None) -> Request:
+        """The line `{"event": …, "context": …, "shim": 1}` and what else the child is told. With a sink its reply goes there.
 
         Raises:
             EventInvalid: the event holds what JSON can't hold, or is bytes that are not JSON.
@@ -108,19 +110,24 @@ class LineCodec:
             )
             framing = Envelope(self._limit, id=whose, parse=loads)
         else:
-            framing = EndOfFile(self._limit)
+            framing = self._whole(sink)
             if invocation.trace_id is not None and self._tells_trace:
                 environment = {
                     **environment,
                     b"_X_AMZN_TRACE_ID": invocation.trace_id.encode("utf-8", "surrogateescape"),
                 }
         return Request(
-            line(invocation.event, context, id=whose),
+            line(invocation.event, context, whose=whose, is_valid=invocation.is_valid),
             arguments=self._arguments,
             environment=environment,
             framing=framing,
             request_id=invocation.request_id,
+            sink=sink,
         )
+
+    def _whole(self, sink: Sink | None) -> EndOfFile:  # noqa: ARG002 - see stream.py
+        """The framing of a child that is asked once, and whose reply goes there."""
+        return EndOfFile(self._limit)
 
     def ahead(self) -> Request:
         """What a child is told that is started before its first request: all but that. Whatever it writes until then is no answer."""
@@ -159,6 +166,10 @@ class LineCodec:
         if len(answer) > LAMBDA_LIMIT:
             raise self._too_large(len(answer), ended)
         return answer
+
+    def conclude(self, outcome: Outcome, *, has_begun: bool) -> bytes:  # noqa: ARG002 - see stream.py
+        """What of a reply that goes to a sink is still to be handed on: here all of it, for nothing was."""
+        return self.judge(outcome)
 
     def _success(self, outcome: Outcome) -> Told:
         return success(outcome, executable=self._name, exit_codes=self._exit_codes, memory=self._memory)
@@ -218,22 +229,23 @@ class LineCodec:
         return OutputInvalid(reason=unfit.reason, offset=unfit.offset, cure=unfit.cure, reply=ended.reply, **common)
 
 
-def line(event: object, context: Mapping[str, object], *, id: str | None = None) -> bytes:  # noqa: A002 - the member's name
-    """The request: one line of JSON with one line feed, at its end. `id` comes first, where there is one.
+def line(event: object, context: Mapping[str, object], *, whose: str | None = None, is_valid: bool = False) -> bytes:
+    """The request: one line of JSON with one line feed, at its end. First comes the `id` by which a reply says `whose` it is, where there is one.
 
-    An event of bytes is JSON already and goes in as it is, its line feeds made blanks: in valid JSON a raw one can only be white space. An
-    event of values may hold what JSON has: dict with text keys, list, text, number, true, false and null. Besides, a tuple is written as a
-    list, a UUID as its text and a member of an Enum as its value, since orjson does so and no runtime hands them over.
+    An event of bytes is JSON already, of which somebody may have made sure (`is_valid`), and goes in as it is, its line feeds made blanks: in
+    valid JSON a raw one can only be white space. An event of values may hold what JSON has: dict with text keys, list, text, number, true,
+    false and null. Besides, a tuple is written as a list, a UUID as its text and a member of an Enum as its value, since orjson does so and no
+    runtime hands them over.
 
     Raises:
         EventInvalid: there is no JSON for it.
     """
     message: dict[str, object] = {"event": event, "context": context, "shim": PROTOCOL}
-    if id is not None:
-        message = {"id": id, **message}
-    is_json = isinstance(event, (bytes, bytearray))
-    if is_json:
-        message["event"] = orjson.Fragment(validated(bytes(event)))  # type: ignore[call-overload] # mypy loses the type in a name
+    if whose is not None:
+        message = {"id": whose, **message}
+    if is_json := isinstance(event, (bytes, bytearray)):
+        checked = bytes(event) if is_valid else validated(bytes(event))
+        message["event"] = orjson.Fragment(checked.replace(b"\n", b" "))
     try:
         encoded = orjson.dumps(message, option=STRICT | orjson.OPT_APPEND_NEWLINE)
     except TypeError:
@@ -257,7 +269,7 @@ def line(event: object, context: Mapping[str, object], *, id: str | None = None)
 
 
 def validated(event: bytes) -> bytes:
-    """The bytes of an event with blanks for line feeds, if they are one JSON value.
+    """The bytes of an event, if they are one JSON value.
 
     Raises:
         EventInvalid: they are not. Unchecked, bytes could close the event and forge a context.
@@ -272,7 +284,7 @@ def validated(event: bytes) -> bytes:
         except Unfit as unfit:
             where = "" if unfit.offset is None else f" at byte {unfit.offset}"
             raise EventInvalid(f"the event is bytes that are not valid JSON: {unfit.reason}{where}") from None
-    return event.replace(b"\n", b" ")
+    return event
 
 
 def surely_finite(value: object, *, looks: int) -> bool:

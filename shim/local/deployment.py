@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 AWSLAMBDARIC = "awslambdaric"
+SHIM = "shim"
 BOOTSTRAP = "bootstrap"
+PYTHONS = {AWSLAMBDARIC: "awslambdaric", SHIM: "shim.runtime"}
+"""The runtimes for Python: AWS's own and ours, and the modules that they are."""
 OURS = "shim.handler"
 """The handler that runs an executable, and reads the settings of shim."""
 API = "AWS_LAMBDA_RUNTIME_API"
@@ -65,7 +68,7 @@ class Deployment:
 
     Attributes:
         function: as the emulator takes it.
-        runtime: "awslambdaric" or "bootstrap".
+        runtime: "awslambdaric", "shim" or "bootstrap".
         program: the path of the executable that does the work, where that is known; else the handler.
         files: those whose change makes it another function; a folder stands for all that is in it.
     """
@@ -78,7 +81,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the two runtimes have in common.
+    """What the runtimes have in common.
 
     Attributes:
         name: the function's.
@@ -97,16 +100,19 @@ class Facts:
     variables: Mapping[str, str]
 
 
-def with_awslambdaric(
+def with_python(  # noqa: PLR0913 - each is something that the caller may want to choose
+    runtime: str,
     package: Package,
     arguments: Sequence[str],
     facts: Facts,
     settings: Mapping[str, str],
+    *,
     environ: Mapping[str, str] = os.environ,
 ) -> Deployment:
-    """A function of AWS's own runtime for Python, as this Python runs it.
+    """A function of a runtime for Python, as this Python runs it.
 
     Args:
+        runtime: one of PYTHONS.
         package: where it is.
         arguments: the executable's.
         facts: about the function.
@@ -135,9 +141,9 @@ def with_awslambdaric(
     if handler == OURS:
         program = _executable_of(package.folder, environment)
         files = files if package.executable is None else _files_of(program, package.folder)
-    command = (sys.executable, "-m", "awslambdaric", handler)
+    command = (sys.executable, "-m", PYTHONS[runtime], handler)
     function = _function(command, environment, package.folder, handler, facts)
-    return Deployment(function, AWSLAMBDARIC, program, files)
+    return Deployment(function, runtime, program, files)
 
 
 def with_bootstrap(

@@ -48,6 +48,8 @@ invoke/runtime_response_request.go]."""
 RESPONSE_MODE = "Lambda-Runtime-Function-Response-Mode"
 STREAMING = "streaming"
 """The one value that the header above may have."""
+XRAY_ERROR_CAUSE = "Lambda-Runtime-Function-XRay-Error-Cause"
+"""What X-Ray shows of an error, in JSON [RIE rapi/model/error_cause.go; awslambdaric bootstrap.py, make_xray_fault]."""
 
 # Headers of extensions [docs; RIE rapi/handler/constants.go, rendering.go].
 EXTENSION_NAME = "Lambda-Extension-Name"
@@ -64,6 +66,9 @@ MOST_EXTENSIONS = 10
 
 CONTENT_TYPE = "Content-Type"
 JSON = "application/json"
+BYTES = "application/octet-stream"
+HTTP_INTEGRATION = "application/vnd.awslambda.http-integration-response"
+"""Of a streamed response that begins with a head (aws-lambda-nodejs-runtime-interface-client, HttpResponseStream.js)."""
 
 MAX_PAYLOAD_SIZE = 6 * 1024 * 1024 + 100
 """Bytes of an event and of a response that is not streamed [RIE interop/model.go]."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from shim.errors import SettingsError
 from shim.local.context import DEFAULT_NAME
-from shim.local.deployment import AWSLAMBDARIC, BOOTSTRAP, Facts, Package, with_awslambdaric, with_bootstrap
+from shim.local.deployment import BOOTSTRAP, PYTHONS, Facts, Package, with_bootstrap, with_python
 from shim.local.emulator import Emulator
 from shim.local.function import Invocation
 from shim.settings import Settings
@@ -72,7 +72,7 @@ class Served:
 def emulator(  # noqa: PLR0913 - each is something that a test may want to choose
     target: str | os.PathLike[str],
     *arguments: str,
-    runtime: Literal["awslambdaric", "bootstrap"] = "awslambdaric",
+    runtime: Literal["awslambdaric", "shim", "bootstrap"] = "awslambdaric",
     handler: str | None = None,
     name: str = DEFAULT_NAME,
     timeout: float = 3.0,
@@ -90,8 +90,8 @@ def emulator(  # noqa: PLR0913 - each is something that a test may want to choos
     Args:
         target: an executable, below LAMBDA_TASK_ROOT or the current folder, or on PATH; or the folder of a deployment package.
         arguments: the executable's.
-        runtime: "awslambdaric": AWS's own for Python, in this Python, with `shim.handler` or another handler. "bootstrap": the executable
-            speaks the Runtime API itself, or the folder has a file `bootstrap` that does.
+        runtime: "awslambdaric": AWS's own for Python, in this Python, with `shim.handler` or another handler. "shim": ours, which streams.
+            "bootstrap": the executable speaks the Runtime API itself, or the folder has a file `bootstrap` that does.
         handler: `_HANDLER`, where it is to be another one than the runtime's.
         name: the function's.
         timeout: seconds that an invocation has.
@@ -165,11 +165,11 @@ def _deployed(
                 [f"{name} must not be given with a bootstrap, which never reads it" for name in settings]
             )
         return with_bootstrap(package, arguments, facts)
-    if runtime != AWSLAMBDARIC:
-        raise ValueError(f"runtime must be {AWSLAMBDARIC!r} or {BOOTSTRAP!r}, not {runtime!r}")
+    if runtime not in PYTHONS:
+        raise ValueError(f"runtime must be one of {', '.join([*PYTHONS, BOOTSTRAP])}, not {runtime!r}")
     first: dict[str, Any] = {} if package.executable is None else {"executable": package.executable}
     Settings.from_environment(folder=package.folder, **first, **settings)
-    return with_awslambdaric(package, arguments, facts, {name: _spelled(value) for name, value in settings.items()})
+    return with_python(runtime, package, arguments, facts, {name: _spelled(value) for name, value in settings.items()})
 
 
 def _spelled(value: object) -> str:

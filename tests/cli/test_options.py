@@ -55,7 +55,7 @@ def test_a_name_in_exit_codes_is_the_error() -> None:
     [
         (["--margin-ms", "soon"], "--margin-ms must be a whole number of milliseconds from 1 to 900000, not 'soon'"),
         (["--margin-ms", "-1"], "--margin-ms must be a whole number of milliseconds from 1 to 900000, not '-1'"),
-        (["--output", "xml"], "--output must be one of json, text, base64, auto, not 'xml'"),
+        (["--output", "xml"], "--output must be one of json, text, base64, auto, stream, http, not 'xml'"),
         (["--exit-codes", "{1: 2"], "--exit-codes must be JSON (Expecting property name enclosed in double quotes"),
         (["--env", "[]"], "--env must be a map of names to texts, not '[]'"),
         (["--args", "'open"], "--args must be a list of texts, or one text that is quoted as for a shell"),

@@ -1,0 +1,58 @@
+"""A one-shot child whose reply goes to a sink while it is written, no faster than the sink takes it."""
+
+from __future__ import annotations
+
+import select
+
+from shim.children.pipes import left
+from shim.children.process import Child
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from shim.request import Sink, Streamed
+
+
+class StreamingChild(Child):
+    """As every child, where its request has no sink. Else its framing is `Streamed`, and the sink is in the poll from the first piece on."""
+
+    sink: Sink | None = None
+    framing: Streamed
+    _sink_descriptor = -1
+    _pauses = False
+
+    def flush(self, until: float | None) -> bool:
+        """Hands on what a child that has gone wrote before its end, until that instant at most; returns whether that was all."""
+        while self.sink is not None and self.gone and (self.sink.is_full or (self.hears and left(self._reply))):
+            if not self.attend(until):
+                return False
+        return True
+
+    def _read_reply(self, event: int) -> int:
+        size = super()._read_reply(event)
+        if self.sink is not None:
+            data = self.framing.take()
+            if data:
+                self.sink.write(data)
+                self._watch(self.sink)
+            elif self.framing.overflowed:
+                self._close(self._reply)
+        return size
+
+    def _attend_to(self, descriptor: int, event: int) -> None:
+        if self.sink is not None and descriptor == self._sink_descriptor:
+            if event & ~select.POLLOUT:
+                self.sink.hear()
+            self.sink.push()
+            self._watch(self.sink)
+
+    def _watch(self, sink: Sink) -> None:
+        """Polls for what the sink waits for, and for the reply only while the sink takes it."""
+        if self._sink_descriptor != sink.descriptor:
+            self._sink_descriptor = sink.descriptor
+        self._poll.register(sink.descriptor, select.POLLIN | (select.POLLOUT if sink.is_full else 0))
+        if self._pauses != sink.is_full and self.hears:
+            self._pauses = sink.is_full
+            if self._pauses:
+                self._poll.unregister(self._reply)
+            else:
+                self._poll.register(self._reply, select.POLLIN)

@@ -1,0 +1,272 @@
+"""HTTP/1.1 as the client of the Runtime API speaks it: one connection, kept from one request to the next, and no time limit (RFC 9112).
+
+Lambda's own server is the only one that it is for, and is believed in nothing: what is no answer, or more than one, ends the connection.
+"""
+
+from __future__ import annotations
+
+import select
+
+from shim.errors import RuntimeApiError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+    from typing import NoReturn
+else:
+    import _socket as socket  # what `socket` puts around it costs a cold start 3 ms
+
+LONGEST_HEAD = 1024 * 1024
+"""Bytes of an answer's head: Lambda's client context alone may have 3,583."""
+LONGEST_BODY = 64 * 1024 * 1024
+"""Bytes of an answer's body: ten times the longest event."""
+LONGEST_LINE = 4096
+"""Bytes of the line before a chunk."""
+PIECE = 64 * 1024
+DIGITS = frozenset("0123456789abcdefABCDEF")
+BODILESS = (204, 304)
+"""The statuses whose answers have no body (RFC 9110, 6.4.1)."""
+
+
+class Answer:
+    """What the server answered: header names are in lower case."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class Connection:
+    """A connection to that `host:port`. It is made when it is needed, and again when the server has closed it in between.
+
+    Raises:
+        RuntimeApiError: that is no address.
+    """
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        if not (host and port.isascii() and port.isdecimal() and int(port) < 65_536):
+            raise RuntimeApiError(f"AWS_LAMBDA_RUNTIME_API must be host:port, not {address!r}")
+        self.address = address
+        self._where = (host, int(port))
+        self._socket: socket.socket | None = None
+        self._poll = select.poll()
+        self._buffer = bytearray()
+        self._has_heard = False
+
+    @property
+    def descriptor(self) -> int:
+        """What to poll: it is readable when the server has something to say. -1 where it is closed."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def ask(self, *request: bytes) -> Answer:
+        """The answer to a request, which is made of these pieces.
+
+        Raises:
+            RuntimeApiError: the server can't be reached, or what it sends is no answer.
+        """
+        self.send(*request)
+        return self.receive()
+
+    def send(self, *request: bytes) -> None:
+        """Sends a request, or what it begins with, whole.
+
+        Raises:
+            RuntimeApiError: the server can't be reached, or closes the connection.
+        """
+        connection = self._prepared()
+        try:
+            sent = connection.sendmsg(request)
+            if sent < sum(map(len, request)):  # a signal came in between
+                connection.sendall(memoryview(b"".join(request))[sent:])
+        except OSError as error:
+            self._fail(error)
+
+    def offer(self, data: bytes | memoryview) -> int:
+        """Sends as much of it as is taken without waiting; returns how many bytes that is.
+
+        Raises:
+            RuntimeApiError: the connection is broken.
+        """
+        if self._socket is None:
+            raise RuntimeApiError("the connection to Lambda's Runtime API was closed in the middle of a request")
+        try:
+            return self._socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            self._fail(error)
+
+    def receive(self) -> Answer:
+        """The answer to what was sent.
+
+        Raises:
+            RuntimeApiError: what comes is none. `is_silent` says whether nothing came.
+        """
+        self._has_heard = False
+        try:
+            status, headers = self._head()
+            while status < 200:  # what comes before an answer, as "100 Continue"
+                status, headers = self._head()
+            body = self._body(status, headers)
+        except OSError as error:
+            self._fail(error)
+        if "close" in headers.get("connection", "").lower():
+            self.close()
+        return Answer(status, headers, body)
+
+    def close(self) -> None:
+        """Ends the connection. The next request makes a new one."""
+        connection, self._socket = self._socket, None
+        self._buffer.clear()
+        if connection is not None:
+            connection.close()
+
+    def _prepared(self) -> socket.socket:
+        """The connection, if it may be used again, or a new one. What came since the last answer belongs to no request: it is not read as the next."""
+        if self._socket is not None and (self._buffer or self._poll.poll(0)):
+            self.close()
+        if self._socket is None:
+            connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            try:
+                connection.connect(self._where)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            except OSError as error:
+                connection.close()
+                raise RuntimeApiError(
+                    f"Lambda's Runtime API at {self.address} can't be reached: {error.strerror or error}"
+                ) from None
+            self._poll = select.poll()
+            self._poll.register(connection.fileno(), select.POLLIN)
+            self._socket = connection
+        return self._socket
+
+    def _head(self) -> tuple[int, dict[str, str]]:
+        """The status and the headers of the next answer."""
+        head = self._up_to(b"\r\n\r\n", LONGEST_HEAD, "a head")
+        if head.count(b"\n") != head.count(b"\r\n"):
+            self._malform("a bare line feed in its head")
+        first, *lines = head.decode("utf-8", "surrogateescape").split(
+            "\r\n"
+        )  # names are ASCII; values may be more, as a client context is
+        version, _, rest = first.partition(" ")
+        code = rest[:3]
+        if version not in ("HTTP/1.1", "HTTP/1.0") or not (code.isascii() and code.isdecimal()) or rest[3:4].strip():
+            self._malform(f"the status line {first[:80]!r}")
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon or not name or name != name.strip():
+                self._malform(f"the header {line[:80]!r}")
+            name, value = name.lower(), value.strip()
+            if name in ("content-length", "transfer-encoding") and headers.get(name, value) != value:
+                self._malform(f"two different {name}")
+            headers[name] = value
+        if version == "HTTP/1.0":
+            headers["connection"] = "close"
+        return int(code), headers
+
+    def _body(self, status: int, headers: Mapping[str, str]) -> bytes:
+        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+        if status in BODILESS:
+            return b""
+        if coding is not None:
+            if coding.lower() != "chunked" or length is not None:
+                self._malform(f"a body of transfer-encoding {coding} and content-length {length}")
+            return self._chunks()
+        if length is not None:
+            if not (length.isascii() and length.isdecimal()) or len(length) > 15:
+                self._malform(f"the content-length {length[:80]!r}")
+            return self._exactly(int(length))
+        body = bytearray(self._buffer)  # up to the end of the connection
+        while piece := self._connected().recv(PIECE):
+            body += piece
+            self._bound(len(body))
+        self.close()
+        return bytes(body)
+
+    def _chunks(self) -> bytes:
+        body = bytearray()
+        while True:
+            digits = (
+                self._up_to(b"\r\n", LONGEST_LINE, "the size of a chunk").decode("latin-1").partition(";")[0].strip()
+            )
+            if not digits or len(digits) > 15 or not DIGITS.issuperset(digits):
+                self._malform(f"the size of a chunk {digits[:80]!r}")
+            size = int(digits, 16)
+            if not size:
+                break
+            self._bound(len(body) + size)
+            body += self._exactly(size)
+            if self._exactly(2) != b"\r\n":
+                self._malform("a chunk that is longer than it says")
+        while self._up_to(b"\r\n", LONGEST_HEAD, "a trailer"):
+            pass
+        return bytes(body)
+
+    def _exactly(self, size: int) -> bytes:
+        """The next bytes, so many."""
+        self._bound(size)
+        buffer = self._buffer
+        if len(buffer) < size:
+            pieces = [bytes(buffer)]
+            missing = size - len(buffer)
+            buffer.clear()
+            while missing:
+                piece = self._connected().recv(missing, socket.MSG_WAITALL)
+                if not piece:
+                    self._break_off()
+                pieces.append(piece)
+                missing -= len(piece)
+            return b"".join(pieces)
+        with memoryview(buffer) as view:
+            taken = bytes(view[:size])
+        del buffer[:size]
+        return taken
+
+    def _up_to(self, end: bytes, limit: int, what: str) -> bytes:
+        """The next bytes before that end."""
+        buffer = self._buffer
+        looked = 0
+        while (at := buffer.find(end, looked)) < 0:
+            looked = max(0, len(buffer) - len(end) + 1)
+            if len(buffer) > limit:
+                self._malform(f"{what} of more than {limit} bytes")
+            piece = self._connected().recv(PIECE)
+            if not piece:
+                self._break_off()
+            self._has_heard = True
+            buffer += piece
+        taken = bytes(buffer[:at])
+        del buffer[: at + len(end)]
+        return taken
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            raise RuntimeApiError("the connection to Lambda's Runtime API is closed")
+        return self._socket
+
+    def _bound(self, size: int) -> None:
+        if size > LONGEST_BODY:
+            self._malform(f"a body of {size} bytes, more than {LONGEST_BODY}")
+
+    def _break_off(self) -> NoReturn:
+        """The server has closed the connection where an answer, or more of it, was to come."""
+        self.close()
+        how = "in the middle of an answer" if self._has_heard else "without an answer"
+        raise RuntimeApiError(f"Lambda's Runtime API closed the connection {how}", is_silent=not self._has_heard)
+
+    def _malform(self, what: str) -> NoReturn:
+        self.close()
+        raise RuntimeApiError(f"Lambda's Runtime API sent what is no answer: {what}")
+
+    def _fail(self, error: OSError) -> NoReturn:
+        self.close()
+        raise RuntimeApiError(
+            f"the connection to Lambda's Runtime API is broken: {error.strerror or error}",
+            is_silent=not self._has_heard,
+        ) from None

@@ -1,0 +1,37 @@
+"""The Shim that is served: `shim.handler`'s, or one that a module of the function's has made."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from shim.adapter import Shim
+from shim.errors import SettingsError
+
+OURS = "shim.handler"
+
+
+def shim_of(handler: str) -> Shim:
+    """The Shim that the handler names, as Lambda spells it: `MODULE.NAME`.
+
+    Raises:
+        SettingsError: it is no Shim, or there is none of that name.
+        Exception: what building it raises.
+    """
+    if handler in ("", OURS):
+        shim = Shim.from_environment()
+    else:
+        module, _, name = handler.rpartition(".")
+        if not module:
+            raise SettingsError([f"the handler must be MODULE.NAME, like shim.handler, not {handler!r}"])
+        try:
+            shim = getattr(import_module(module.replace("/", ".")), name)
+        except AttributeError:
+            raise SettingsError([f"the handler {handler} is missing: {module} has no {name}"]) from None
+        if not isinstance(shim, Shim):
+            raise SettingsError(
+                [
+                    f"the handler {handler} must be a Shim, not {type(shim).__name__}: this runtime runs nothing else; without AWS_LAMBDA_EXEC_WRAPPER Lambda's own does"
+                ]
+            )
+    shim._introduce(streams=True)  # noqa: SLF001 - our own class
+    return shim
