@@ -16,14 +16,16 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from .rows import ROWS, Row
+from .runtime import RUNTIME_ROWS
 from .workbench import Workbench
 
+ALL_ROWS = ROWS | RUNTIME_ROWS
 PEER_EACH = 6
 """The Node.js shims take a turn each so many rounds: each starts a process of its own, and their medians vary little."""
 
 
 class Measured(NamedTuple):
-    """A row after all rounds: medians in seconds, and the ratio with the quartiles it lies between."""
+    """A row after all rounds: medians in the row's unit, and the ratio with the quartiles it lies between."""
 
     name: str
     row: Row
@@ -64,12 +66,13 @@ def as_table(measured: list[Measured]) -> str:
     """The table for people; columns as wide as their widest cell."""
     lines = [("", "what", "floor", "ours", "ratio", "quartiles", "at most", "try for", "Node.js shim")]
     for it in measured:
-        ours = _duration(it.ours) + (f" - {_duration(it.apart)}" if it.apart else "")
+        floor, ours, apart = (_shown(value, it.row.unit) for value in (it.floor, it.ours, it.apart))
+        ours += f" - {apart}" if it.apart else ""
         spread = f"{it.low:.2f}-{it.high:.2f}"
         verdict = "SHORT" if it.falls_short else "ok"
         bounds = f"{it.row.at_most:.2f}", f"{it.row.try_for:.2f}"
-        peer = "" if it.peer is None else f"{_duration(it.peer)}, {it.peer / it.ours:.1f} of ours"
-        lines.append((verdict, it.row.what, _duration(it.floor), ours, f"{it.ratio:.2f}", spread, *bounds, peer))
+        peer = "" if it.peer is None else f"{_shown(it.peer, it.row.unit)}, {it.peer / it.ours:.1f} of ours"
+        lines.append((verdict, it.row.what, floor, ours, f"{it.ratio:.2f}", spread, *bounds, peer))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
     if any(it.apart for it in measured):
@@ -78,18 +81,18 @@ def as_table(measured: list[Measured]) -> str:
 
 
 def as_json(measured: list[Measured]) -> str:
-    """The same for programs: seconds and ratios, a row by its name."""
+    """The same for programs: seconds (or bytes) and ratios, a row by its name."""
     rows = {
         it.name: {
             "what": it.row.what,
-            "floor_s": it.floor,
-            "ours_s": it.ours,
-            "apart_s": it.apart,
+            f"floor_{it.row.unit}": it.floor,
+            f"ours_{it.row.unit}": it.ours,
+            f"apart_{it.row.unit}": it.apart,
             "ratio": it.ratio,
             "quartiles": [it.low, it.high],
             "at_most": it.row.at_most,
             "try_for": it.row.try_for,
-            "peer_s": it.peer,
+            f"peer_{it.row.unit}": it.peer,
             "ok": not it.falls_short,
         }
         for it in measured
@@ -97,8 +100,10 @@ def as_json(measured: list[Measured]) -> str:
     return json.dumps(rows, indent=2)
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds * 1e6:.0f} us" if seconds < 0.001 else f"{seconds * 1e3:.2f} ms"
+def _shown(value: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{value / 1024**2:.1f} MiB"
+    return f"{value * 1e6:.0f} us" if value < 0.001 else f"{value * 1e3:.2f} ms"
 
 
 def main() -> int:
@@ -108,13 +113,15 @@ def main() -> int:
     parser.add_argument(
         "--rounds", type=int, default=60, metavar="N", help="how often each contender has its turn (60)"
     )
-    parser.add_argument("--only", choices=ROWS, action="append", metavar="NAME", help=f"{', '.join(ROWS)}; repeatable")
+    parser.add_argument(
+        "--only", choices=ALL_ROWS, action="append", metavar="NAME", help=f"{', '.join(ALL_ROWS)}; repeatable"
+    )
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
     with TemporaryDirectory(prefix="shim-bench-") as folder:
         bench = Workbench(Path(folder).resolve())
-        rows = {name: ROWS[name](bench) for name in options.only or ROWS}
+        rows = {name: ALL_ROWS[name](bench) for name in options.only or ALL_ROWS}
         measured = measure(rows, options.rounds)
     print(as_json(measured) if options.json else f"{as_table(measured)}\n\nPython {sys.version}")
     return int(any(it.falls_short for it in measured))

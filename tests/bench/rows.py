@@ -1,6 +1,7 @@
 """The rows of the table: what is measured, against which floor, and what the ratio may be at most.
 
-A row is made on a Workbench and gives functions that measure once and return seconds. A new row is a function in ROWS.
+A row is made on a Workbench and gives functions that measure once and return seconds (or what its unit says). A new row is a function in
+ROWS; those of our own runtime are in runtime.py.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ class Row(NamedTuple):
     """What is taken off ours before it is compared, since the floor has no part in it: orjson's own time for a large value."""
     peer: Callable[[], float] | None = None
     """The same as users do it today, with a Node.js shim; ours, all of it, must be faster. None where they have none, or Node.js is not here."""
+    unit: str = "s"
+    """What the functions return: s (seconds), or bytes."""
 
 
 def oneshot(bench: Workbench) -> Row:
@@ -102,7 +105,7 @@ def warm(bench: Workbench) -> Row:
     """A warm invocation with a small event: dict in, dict out."""
     child, program = bench.compiled("reply"), bench.compiled("pingpong")
     request = bench.folder / "request.json"
-    request.write_bytes(_line(SMALL_EVENT))
+    request.write_bytes(as_line(SMALL_EVENT))
     shim = Shim(child, mode="warm")
     turns = 1000
     return Row(
@@ -143,7 +146,7 @@ def bootstrap(bench: Workbench) -> Row:
 
 def large(bench: Workbench) -> Row:
     """6 MB there and back, as text."""
-    program, request = bench.compiled("large"), _line(LARGE_EVENT)
+    program, request = bench.compiled("large"), as_line(LARGE_EVENT)
     shim = Shim("/bin/cat", output="text")
     turns = 5
     return Row(
@@ -152,7 +155,7 @@ def large(bench: Workbench) -> Row:
         ours=lambda: timed(lambda: shim(LARGE_EVENT, Context()), turns),
         at_most=1.5,
         try_for=1.2,
-        apart=lambda: timed(lambda: _line(LARGE_EVENT), turns),
+        apart=lambda: timed(lambda: as_line(LARGE_EVENT), turns),
     )
 
 
@@ -188,7 +191,7 @@ def _one_shot(
 ) -> Row:
     """A row with the floor and the peer that start a process for each small event."""
     child, program, request = bench.compiled("child"), bench.compiled("oneshot"), bench.folder / "request.json"
-    request.write_bytes(_line(SMALL_EVENT))
+    request.write_bytes(as_line(SMALL_EVENT))
     return Row(
         what,
         floor=lambda: run_floor(program, child, str(request), turns),
@@ -201,7 +204,7 @@ def _one_shot(
 
 def _warm_echo(bench: Workbench, what: str, event: dict[str, str], *, turns: int, at_most: float) -> Row:
     program, request = bench.compiled("pingpong_large"), bench.folder / f"{len(event['body'])}.json"
-    request.write_bytes(_line(event))
+    request.write_bytes(as_line(event))
     shim = Shim("/bin/cat", mode="warm", output="text")
     return Row(
         what,
@@ -209,7 +212,7 @@ def _warm_echo(bench: Workbench, what: str, event: dict[str, str], *, turns: int
         ours=lambda: timed(lambda: shim(event, Context()), turns),
         at_most=at_most,
         try_for=1.2,
-        apart=lambda: timed(lambda: _line(event), turns),
+        apart=lambda: timed(lambda: as_line(event), turns),
         peer=run_peer("kept", bench.compiled("mirror"), str(request), turns, "echo"),
     )
 
@@ -225,7 +228,7 @@ def _starts(
     return starting("import orjson, subprocess"), starting("import shim; shim.handler")
 
 
-def _line(event: object) -> bytes:
+def as_line(event: object) -> bytes:
     """A request of about the size of ours, as one call of orjson makes it."""
     context = {name: getattr(Context, name) for name in dir(Context) if name[0] != "_" and name[:4] != "get_"}
     return orjson.dumps({"event": event, "context": context, "shim": 1}, option=orjson.OPT_APPEND_NEWLINE)
