@@ -29,12 +29,15 @@ SHOWN = 200
 class Call:
     """An invocation as it came: its request id, the bytes of its event, and the headers, with names in lower case."""
 
-    __slots__ = ("event", "headers", "request_id")
+    __slots__ = ("echo", "event", "headers", "request_id")
 
     def __init__(self, request_id: str, headers: Mapping[str, str], event: bytes) -> None:
         self.request_id = request_id
         self.headers = headers
         self.event = event
+        attempt = headers.get(_INVOCATION_ID)
+        self.echo = "" if attempt is None else f"{messages.INVOCATION_ID}: {attempt}\r\n"
+        """The line by which an answer says which attempt it belongs to: one that comes too late is not taken for the next one's."""
 
 
 class Client:
@@ -87,26 +90,22 @@ class Client:
         Raises:
             RuntimeApiError: the server is out of order.
         """
-        return self._post(self._path(call, messages.RESPONSE), [(messages.CONTENT_TYPE, messages.JSON)], body, call)
+        return self._post(f"{messages.INVOCATION}{call.request_id}{messages.RESPONSE}", f"{JSON}{call.echo}", body)
 
     def fail(self, call: Call, failure: Failure) -> str | None:
         """Posts that an invocation failed; else as `respond`."""
-        return self._post(self._path(call, messages.ERROR), failure.headers(), failure.body(), call)
+        target = f"{messages.INVOCATION}{call.request_id}{messages.ERROR}"
+        return self._post(target, f"{JSON}{_lines(failure.headers())}{call.echo}", failure.body())
 
     def fail_init(self, failure: Failure) -> str | None:
         """Posts that there will be no invocations; else as `respond`."""
-        return self._post(messages.INIT_ERROR, failure.headers(), failure.body())
+        return self._post(messages.INIT_ERROR, f"{JSON}{_lines(failure.headers())}", failure.body())
 
     def stream(self, call: Call, content_type: str) -> Stream:
         """What takes an answer while it comes."""
-        headers = (
-            (messages.CONTENT_TYPE, content_type),
-            (messages.RESPONSE_MODE, messages.STREAMING),
-            ("Transfer-Encoding", "chunked"),
-            ("Trailer", f"{messages.FUNCTION_ERROR_TYPE}, {messages.FUNCTION_ERROR_BODY}"),
-            *_echo(call),
-        )
-        return Stream(self._connection, self._head("POST", self._path(call, messages.RESPONSE), headers))
+        target = f"{messages.INVOCATION}{call.request_id}{messages.RESPONSE}"
+        kind = _lines([(messages.CONTENT_TYPE, content_type)])
+        return Stream(self._connection, self._head("POST", target, f"{kind}{STREAMED}{call.echo}"))
 
     def end(self, stream: Stream, rest: bytes, failure: Failure | None, until: float) -> str | None:
         """Ends a streamed answer with what it lacks, by that instant; else as `respond`."""
@@ -123,29 +122,29 @@ class Client:
         finally:
             self._connection.close()
 
-    def _post(
-        self, target: str, headers: Iterable[tuple[str, str]], body: bytes, call: Call | None = None
-    ) -> str | None:
-        length = ("Content-Length", str(len(body)))
-        return refusal(self._connection.ask(self._head("POST", target, (*headers, *_echo(call), length)), body))
+    def _post(self, target: str, lines: str, body: bytes) -> str | None:
+        head = self._head("POST", target, f"{lines}Content-Length: {len(body)}\r\n")
+        return refusal(self._connection.ask(head, body))
 
-    def _path(self, call: Call, kind: str) -> str:
-        return f"{messages.INVOCATION}{call.request_id}{kind}"
-
-    def _head(self, method: str, target: str, headers: Iterable[tuple[str, str]] = ()) -> bytes:
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    def _head(self, method: str, target: str, lines: str = "") -> bytes:
         return f"{method} {target}{self._common}{lines}\r\n".encode("utf-8", "surrogateescape")
 
 
+def _lines(headers: Iterable[tuple[str, str]]) -> str:
+    return "".join([f"{name}: {value}\r\n" for name, value in headers])
+
+
+JSON = _lines([(messages.CONTENT_TYPE, messages.JSON)])
+STREAMED = _lines(
+    [
+        (messages.RESPONSE_MODE, messages.STREAMING),
+        ("Transfer-Encoding", "chunked"),
+        ("Trailer", f"{messages.FUNCTION_ERROR_TYPE}, {messages.FUNCTION_ERROR_BODY}"),
+    ]
+)
 _REQUEST_ID = messages.REQUEST_ID.lower()
 _DEADLINE_MS = messages.DEADLINE_MS.lower()
 _INVOCATION_ID = messages.INVOCATION_ID.lower()
-
-
-def _echo(call: Call | None) -> tuple[tuple[str, str], ...]:
-    """The id of this attempt, which is sent back where it came: an answer that comes too late is not taken for the next attempt's."""
-    invocation_id = call.headers.get(_INVOCATION_ID) if call is not None else None
-    return () if invocation_id is None else ((messages.INVOCATION_ID, invocation_id),)
 
 
 def refusal(answer: Answer) -> str | None:

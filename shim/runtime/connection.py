@@ -25,6 +25,8 @@ LONGEST_LINE = 4096
 """Bytes of the line before a chunk."""
 PIECE = 64 * 1024
 DIGITS = frozenset("0123456789abcdefABCDEF")
+VERSIONS = ("HTTP/1.1 ", "HTTP/1.0 ")
+FRAMINGS = ("content-length", "transfer-encoding")
 BODILESS = (204, 304)
 """The statuses whose answers have no body (RFC 9110, 6.4.1)."""
 
@@ -55,7 +57,10 @@ class Connection:
         self._where = (host, int(port))
         self._socket: socket.socket | None = None
         self._poll = select.poll()
-        self._buffer = bytearray()
+        self._buffer = b""
+        """What has come."""
+        self._at = 0
+        """How much of it was taken."""
         self._has_heard = False
 
     @property
@@ -63,16 +68,16 @@ class Connection:
         """What to poll: it is readable when the server has something to say. -1 where it is closed."""
         return -1 if self._socket is None else self._socket.fileno()
 
-    def ask(self, *request: bytes) -> Answer:
-        """The answer to a request, which is made of these pieces.
+    def ask(self, head: bytes, body: bytes = b"") -> Answer:
+        """The answer to a request, before which is looked whether the server has closed the connection meanwhile.
 
         Raises:
             RuntimeApiError: the server can't be reached, or what it sends is no answer.
         """
-        self.send(*request)
+        self.send(head, body)
         return self.receive()
 
-    def send(self, *request: bytes) -> None:
+    def send(self, head: bytes, body: bytes = b"") -> None:
         """Sends a request, or what it begins with, whole.
 
         Raises:
@@ -80,9 +85,10 @@ class Connection:
         """
         connection = self._prepared()
         try:
-            sent = connection.sendmsg(request)
-            if sent < sum(map(len, request)):  # a signal came in between
-                connection.sendall(memoryview(b"".join(request))[sent:])
+            if len(body) < PIECE:
+                connection.sendall(head + body)
+            elif (sent := connection.sendmsg((head, body))) < len(head) + len(body):  # a signal came in between
+                connection.sendall(memoryview(head + body)[sent:])
         except OSError as error:
             self._fail(error)
 
@@ -115,20 +121,20 @@ class Connection:
             body = self._body(status, headers)
         except OSError as error:
             self._fail(error)
-        if "close" in headers.get("connection", "").lower():
+        if "connection" in headers and "close" in headers["connection"].lower():
             self.close()
         return Answer(status, headers, body)
 
     def close(self) -> None:
         """Ends the connection. The next request makes a new one."""
         connection, self._socket = self._socket, None
-        self._buffer.clear()
+        self._buffer, self._at = b"", 0
         if connection is not None:
             connection.close()
 
     def _prepared(self) -> socket.socket:
         """The connection, if it may be used again, or a new one. What came since the last answer belongs to no request: it is not read as the next."""
-        if self._socket is not None and (self._buffer or self._poll.poll(0)):
+        if self._socket is not None and (self._at < len(self._buffer) or self._poll.poll(0)):
             self.close()
         if self._socket is None:
             connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -147,28 +153,31 @@ class Connection:
 
     def _head(self) -> tuple[int, dict[str, str]]:
         """The status and the headers of the next answer."""
-        head = self._up_to(b"\r\n\r\n", LONGEST_HEAD, "a head")
-        if head.count(b"\n") != head.count(b"\r\n"):
-            self._malform("a bare line feed in its head")
-        first, *lines = head.decode("utf-8", "surrogateescape").split(
-            "\r\n"
-        )  # names are ASCII; values may be more, as a client context is
-        version, _, rest = first.partition(" ")
-        code = rest[:3]
-        if version not in ("HTTP/1.1", "HTTP/1.0") or not (code.isascii() and code.isdecimal()) or rest[3:4].strip():
+        # Names are ASCII; values may be more, as a client context is.
+        text = self._up_to(b"\r\n\r\n", LONGEST_HEAD, "a head").decode("utf-8", "surrogateescape")
+        first, *lines = text.split("\r\n")
+        code = first[9:12]
+        if first[:9] not in VERSIONS or not (code.isascii() and code.isdecimal()) or first[12:13].strip():
             self._malform(f"the status line {first[:80]!r}")
         headers: dict[str, str] = {}
         for line in lines:
             name, colon, value = line.partition(":")
-            if not colon or not name or name != name.strip():
+            headers[name.lower()] = value.strip()
+            if not colon or name != name.strip() or not name:
                 self._malform(f"the header {line[:80]!r}")
-            name, value = name.lower(), value.strip()
-            if name in ("content-length", "transfer-encoding") and headers.get(name, value) != value:
-                self._malform(f"two different {name}")
-            headers[name] = value
-        if version == "HTTP/1.0":
+        if len(headers) < len(lines):
+            self._look_at_repeated(lines)
+        if text.count("\n") != len(lines):
+            self._malform("a bare line feed in its head")
+        if first[:9] == VERSIONS[1]:
             headers["connection"] = "close"
         return int(code), headers
+
+    def _look_at_repeated(self, lines: list[str]) -> None:
+        """Headers that come twice: of two that are different and say where a body ends, neither can be believed."""
+        ends = {line.lower().replace(" ", "") for line in lines if line.lower().startswith(FRAMINGS)}
+        if len(ends) > 1:
+            self._malform(f"different answers to where its body ends: {', '.join(sorted(ends))[:80]}")
 
     def _body(self, status: int, headers: Mapping[str, str]) -> bytes:
         coding, length = headers.get("transfer-encoding"), headers.get("content-length")
@@ -182,7 +191,7 @@ class Connection:
             if not (length.isascii() and length.isdecimal()) or len(length) > 15:
                 self._malform(f"the content-length {length[:80]!r}")
             return self._exactly(int(length))
-        body = bytearray(self._buffer)  # up to the end of the connection
+        body = bytearray(self._buffer[self._at :])  # up to the end of the connection
         while piece := self._connected().recv(PIECE):
             body += piece
             self._bound(len(body))
@@ -211,38 +220,37 @@ class Connection:
     def _exactly(self, size: int) -> bytes:
         """The next bytes, so many."""
         self._bound(size)
-        buffer = self._buffer
-        if len(buffer) < size:
-            pieces = [bytes(buffer)]
-            missing = size - len(buffer)
-            buffer.clear()
-            while missing:
-                piece = self._connected().recv(missing, socket.MSG_WAITALL)
-                if not piece:
-                    self._break_off()
-                pieces.append(piece)
-                missing -= len(piece)
-            return b"".join(pieces)
-        with memoryview(buffer) as view:
-            taken = bytes(view[:size])
-        del buffer[:size]
-        return taken
+        start = self._at
+        self._at += size
+        taken = self._buffer[start : self._at]
+        if len(taken) == size:
+            return taken
+        self._buffer, self._at = b"", 0
+        pieces = [taken]
+        missing = size - len(taken)
+        while missing:
+            piece = self._connected().recv(missing, socket.MSG_WAITALL)
+            if not piece:
+                self._break_off()
+            pieces.append(piece)
+            missing -= len(piece)
+        return b"".join(pieces)
 
     def _up_to(self, end: bytes, limit: int, what: str) -> bytes:
         """The next bytes before that end."""
-        buffer = self._buffer
-        looked = 0
-        while (at := buffer.find(end, looked)) < 0:
-            looked = max(0, len(buffer) - len(end) + 1)
-            if len(buffer) > limit:
+        looked = self._at
+        while (at := self._buffer.find(end, looked)) < 0:
+            rest = self._buffer[self._at :]
+            if len(rest) > limit:
                 self._malform(f"{what} of more than {limit} bytes")
             piece = self._connected().recv(PIECE)
             if not piece:
                 self._break_off()
             self._has_heard = True
-            buffer += piece
-        taken = bytes(buffer[:at])
-        del buffer[: at + len(end)]
+            self._buffer, self._at = rest + piece, 0
+            looked = max(0, len(rest) - len(end) + 1)
+        taken = self._buffer[self._at : at]
+        self._at = at + len(end)
         return taken
 
     def _connected(self) -> socket.socket:

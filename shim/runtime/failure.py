@@ -49,7 +49,6 @@ class Failure:
         exception = {"message": self.message[:LONGEST_CAUSE], "type": self.error_type, "stack": []}
         cause = {"working_directory": os.getcwd(), "exceptions": [exception], "paths": []}
         return [
-            (messages.CONTENT_TYPE, messages.JSON),
             (messages.FUNCTION_ERROR_TYPE, self.category),
             (messages.XRAY_ERROR_CAUSE, json.dumps(cause)),  # in ASCII, as a header is
         ]

@@ -1,0 +1,98 @@
+"""The process of our own runtime, from its start to its end: the Shim is built, Lambda is told if it can't be, and SIGTERM is heard."""
+
+from __future__ import annotations
+
+import os
+import sys
+from _thread import start_new_thread
+
+from shim import __version__
+from shim.children import lifetime
+from shim.errors import RuntimeApiError
+from shim.logs import function_log
+from shim.runtime.client import Client
+from shim.runtime.extension import Extension
+from shim.runtime.failure import Failure
+from shim.runtime.handlers import shim_of
+from shim.runtime.loop import Loop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
+
+    from shim.adapter import Shim
+else:
+    import _signal as signal  # the enums that `signal` puts around it cost a cold start 0.3 ms
+
+BUDGET = 0.3
+"""Seconds that taking down the children may take after SIGTERM: 500 ms after it Lambda kills all that is left."""
+
+
+class Service:
+    """Serves the Shim that the arguments or `_HANDLER` name, at AWS_LAMBDA_RUNTIME_API.
+
+    Args:
+        environ: Lambda's variables.
+        arguments: the handler, if there is one.
+    """
+
+    def __init__(self, environ: Mapping[str, str], arguments: Sequence[str]) -> None:
+        self._address = environ.get("AWS_LAMBDA_RUNTIME_API", "")
+        self._handler = arguments[0] if arguments else environ.get("_HANDLER", "")
+        at_once = environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "1")  # only managed instances have it
+        self._at_once = int(at_once) if at_once.isascii() and at_once.isdecimal() else 1
+        self._log = function_log()
+
+    def run(self) -> NoReturn:
+        """Serves until SIGTERM, with exit code 0, or until it can't go on, with 1."""
+        signal.signal(signal.SIGTERM, _end)
+        try:
+            client = self._client()
+            shim = self._built(client)
+            extension = Extension(self._address)  # kept: with its connection it would take back its call
+            refusal = extension.register()
+        except RuntimeApiError as error:
+            self._give_up(error)
+        if refusal is not None:
+            self._log.note(
+                f"Lambda won't tell of its end, since it refused the registration as an extension: {refusal}"
+            )
+        for _ in range(self._at_once - 1):
+            start_new_thread(self._serve, (shim,))
+        self._serve(shim, client)
+
+    def _client(self) -> Client:
+        return Client(self._address, version=__version__)
+
+    def _built(self, client: Client) -> Shim:
+        """The Shim. Where there is none Lambda is told why, and this process ends."""
+        try:
+            return shim_of(self._handler)
+        except Exception as error:
+            failure = Failure(error)
+            self._log.tell_failure(failure.error_type, failure.message, failure.stack_trace, None)
+            refusal = client.fail_init(failure)
+            if refusal is not None:
+                self._log.note(refusal)
+            sys.exit(1)
+
+    def _serve(self, shim: Shim, client: Client | None = None) -> NoReturn:
+        """One loop, with a connection of its own."""
+        try:
+            Loop(client or self._client(), shim, self._log).run()
+        except RuntimeApiError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: RuntimeApiError) -> NoReturn:
+        """Ends this process, whichever of its threads finds that it can't go on: Lambda starts another."""
+        self._log.note(str(error), level="ERROR")
+        lifetime.end_all(BUDGET)
+        os._exit(1)
+
+
+def _end(_: int, __: object) -> NoReturn:
+    """Lambda ends the execution environment."""
+    lifetime.end_all(BUDGET)
+    sys.exit(0)
