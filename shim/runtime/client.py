@@ -101,6 +101,21 @@ class Client:
         """Posts that there will be no invocations; else as `respond`."""
         return self._post(messages.INIT_ERROR, f"{JSON}{_lines(failure.headers())}", failure.body())
 
+    def await_restore(self) -> None:
+        """Says that a snapshot can be taken, and returns when this process was restored from it. Connections do not outlive that.
+
+        Raises:
+            RuntimeApiError: there is none.
+        """
+        answer = self._connection.ask(self._head("GET", messages.RESTORE_NEXT))
+        self._connection.close()
+        if answer.status != 200:
+            raise RuntimeApiError(f"Lambda's Runtime API gave no restore but {_shown(answer)}")
+
+    def fail_restore(self, failure: Failure) -> str | None:
+        """Posts that a restored process can't go on; else as `respond`."""
+        return self._post(messages.RESTORE_ERROR, f"{JSON}{_lines(failure.headers())}", failure.body())
+
     def stream(self, call: Call, content_type: str) -> Stream:
         """What takes an answer while it comes."""
         target = f"{messages.INVOCATION}{call.request_id}{messages.RESPONSE}"

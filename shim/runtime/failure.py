@@ -19,10 +19,11 @@ class Failure:
 
     Args:
         error: what was raised. The name of its class is the `errorType`, its text the `errorMessage`.
-        request_id: the invocation's, or None where it was the init.
+        request_id: the invocation's, or None where there is none.
+        category: what Lambda counts it as, where that is not the error's own kind: `Lambda-Runtime-Function-Error-Type`.
     """
 
-    def __init__(self, error: Exception, request_id: str | None = None) -> None:
+    def __init__(self, error: Exception, request_id: str | None = None, *, category: str | None = None) -> None:
         self.error_type = type(error).__name__
         self.message = str(error)
         self.request_id = request_id
@@ -34,8 +35,7 @@ class Failure:
             import traceback  # noqa: PLC0415 - for what must not happen
 
             self.stack_trace.extend(traceback.format_tb(error.__traceback__))
-        self.category = _category(type(error))
-        """What Lambda counts it as: `Lambda-Runtime-Function-Error-Type`."""
+        self.category = category or _category(type(error))
 
     def body(self) -> bytes:
         """What its caller gets."""

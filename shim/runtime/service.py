@@ -6,7 +6,7 @@ import os
 import sys
 from _thread import start_new_thread
 
-from shim import __version__
+from shim import __version__, snapshot
 from shim.children import lifetime
 from shim.errors import RuntimeApiError
 from shim.logs import function_log
@@ -19,7 +19,7 @@ from shim.runtime.loop import Loop
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import NoReturn
 
     from shim.adapter import Shim
@@ -43,6 +43,7 @@ class Service:
         self._handler = arguments[0] if arguments else environ.get("_HANDLER", "")
         at_once = environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "1")  # only managed instances have it
         self._at_once = int(at_once) if at_once.isascii() and at_once.isdecimal() else 1
+        self._snapshots = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
         self._log = function_log()
 
     def run(self) -> NoReturn:
@@ -51,14 +52,15 @@ class Service:
         try:
             client = self._client()
             shim = self._built(client)
-            extension = Extension(self._address)  # kept: with its connection it would take back its call
-            refusal = extension.register()
+            if self._snapshots:
+                self._sleep(client)
+            else:
+                self._extension = Extension(self._address)  # kept: with its connection it would take back its call
+                self._note(
+                    "refused the registration as an extension, and won't tell of its end", self._extension.register()
+                )
         except RuntimeApiError as error:
             self._give_up(error)
-        if refusal is not None:
-            self._log.note(
-                f"Lambda won't tell of its end, since it refused the registration as an extension: {refusal}"
-            )
         for _ in range(self._at_once - 1):
             start_new_thread(self._serve, (shim,))
         self._serve(shim, client)
@@ -71,12 +73,32 @@ class Service:
         try:
             return shim_of(self._handler)
         except Exception as error:
-            failure = Failure(error)
-            self._log.tell_failure(failure.error_type, failure.message, failure.stack_trace, None)
-            refusal = client.fail_init(failure)
-            if refusal is not None:
-                self._log.note(refusal)
-            sys.exit(1)
+            self._fail(client.fail_init, Failure(error), 1)
+
+    def _sleep(self, client: Client) -> None:
+        """A snapshot of this process is taken here, and each environment goes on from it. An extension would lose its connection in it.
+
+        The exit codes, and the names for what is wrong, are AWS's own (awslambdaric, bootstrap.py, on_init_complete).
+        """
+        try:
+            snapshot.run_before_snapshot()
+        except Exception as error:
+            self._fail(client.fail_init, Failure(error, category="Runtime.BeforeSnapshotError"), 64)
+        client.await_restore()
+        try:
+            snapshot.run_after_restore()
+        except Exception as error:
+            self._fail(client.fail_restore, Failure(error, category="Runtime.AfterRestoreError"), 65)
+
+    def _fail(self, post: Callable[[Failure], str | None], failure: Failure, code: int) -> NoReturn:
+        """Tells the log and Lambda why there will be no invocations, and ends this process."""
+        self._log.tell_failure(failure.error_type, failure.message, failure.stack_trace, None)
+        self._note("refused to hear of it", post(failure))
+        sys.exit(code)
+
+    def _note(self, what: str, refusal: str | None) -> None:
+        if refusal is not None:
+            self._log.note(f"Lambda {what}: {refusal}")
 
     def _serve(self, shim: Shim, client: Client | None = None) -> NoReturn:
         """One loop, with a connection of its own."""

@@ -1,4 +1,4 @@
-"""Children that wait, under AWS's own runtime client: when the next is started, that none is in a snapshot, and whose it is in each process."""
+"""Children that wait, under AWS's own runtime client and ours: when the next is started, that none is in a snapshot, and whose it is in each process."""
 
 from __future__ import annotations
 
@@ -79,12 +79,20 @@ class Function:
         until_the_end: takes what is to be ended.
         folder: the deployment package.
         log: takes what the function writes.
+        runtime: the module that it is.
         freezes: whether it is frozen.
         **variables: its own, beside those that every function here has.
     """
 
     def __init__(
-        self, until_the_end: ExitStack, folder: Path, log: Path, *, freezes: bool = True, **variables: str
+        self,
+        until_the_end: ExitStack,
+        folder: Path,
+        log: Path,
+        *,
+        runtime: str = "awslambdaric",
+        freezes: bool = True,
+        **variables: str,
     ) -> None:
         self.children: dict[str, list[set[int]]] = {}
         """The children that were there at each request to the Runtime API, by what was asked."""
@@ -97,7 +105,7 @@ class Function:
         program.chmod(0o755)
         environment = function_environment(folder) | {"SHIM_EXECUTABLE": "program"} | variables
         self._session = Session(
-            [*components.awslambdaric(), "shim.handler"],
+            [*components.awslambdaric()[:-1], runtime, "shim.handler"],
             environment=environment | {"AWS_LAMBDA_RUNTIME_API": self.api.address},
             folder=folder,
             log=log,
@@ -164,9 +172,11 @@ def begin(folder: Path, tmp_path: Path) -> Iterator[Callable[..., Function]]:
         yield start
 
 
-@pytest.fixture(params=ENVIRONMENTS)
+@pytest.fixture(params=[*ENVIRONMENTS, "ours"])
 def host(request: pytest.FixtureRequest) -> dict[str, str]:
-    """AWS_EXECUTION_ENV, by which the client chooses whether a thread of its own asks for the next event: from Python 3.12 on."""
+    """AWS_EXECUTION_ENV, by which AWS's client chooses whether a thread of its own asks for the next event: from Python 3.12 on. Or our own runtime."""
+    if request.param == "ours":
+        return {"runtime": "shim.runtime"}
     return {"AWS_EXECUTION_ENV": ENVIRONMENTS[request.param]}
 
 
@@ -260,10 +270,10 @@ def test_a_child_that_is_not_ready_after_the_restore_fails_the_restore(
 
 
 @pytest.mark.parametrize("mode", [WARM, SPARE])
-def test_each_of_several_processes_for_one_environment_has_children_of_its_own(
+def test_each_of_several_invocations_at_once_has_children_of_its_own(
     mode: dict[str, str], begin: Callable[..., Function], host: dict[str, str]
 ) -> None:
-    """With AWS_LAMBDA_MAX_CONCURRENCY the client forks so many processes, and each asks for events."""
+    """With AWS_LAMBDA_MAX_CONCURRENCY AWS's client forks so many processes, and each asks for events; ours has so many threads."""
     function = begin(**mode, **host, AWS_LAMBDA_MAX_CONCURRENCY="2", freezes=False)
     for _ in range(2):
         function.api.send(b'"meet"')
@@ -271,8 +281,12 @@ def test_each_of_several_processes_for_one_environment_has_children_of_its_own(
     others = [json.loads(function.api.invoke(b"null")[1]) for _ in range(ROUNDS)]
     parents = {answer["parent"] for answer in met}
 
-    assert len(parents) == 2
-    assert parents == children_of(function.session.pid)
+    assert len({answer["pid"] for answer in met}) == 2
+    if "runtime" in host:
+        assert parents == {function.session.pid}
+    else:
+        assert len(parents) == 2
+        assert parents == children_of(function.session.pid)
     assert {answer["parent"] for answer in others} <= parents
     if mode is WARM:
         assert {(answer["parent"], answer["pid"]) for answer in others} <= {
