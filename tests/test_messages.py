@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -172,6 +173,22 @@ def test_a_kept_script_that_does_so_gives_that_message(what: str, package: Path)
     said = run(package, mode="warm", **settings)
 
     assert matches(table("Errors")[what][0], said), said
+
+
+def test_a_runtime_whose_api_is_silent_gives_that_message(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    write(program, b"#!/bin/sh\n")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        variables = {"AWS_LAMBDA_RUNTIME_API": address, "SHIM_EXECUTABLE": str(program)}
+        command = [sys.executable, "-m", "shim.runtime"]
+        runtime = subprocess.Popen(command, env=os.environ | variables, stderr=subprocess.PIPE, text=True)
+        with server.accept()[0] as connection:
+            connection.recv(65_536)
+        _, said = runtime.communicate(timeout=60)
+
+    assert table("Errors")["RuntimeApiError"][0] in said
+    assert runtime.returncode == 1
 
 
 def test_each_message_of_the_tables_is_brought_about_here() -> None:
