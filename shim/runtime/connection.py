@@ -6,6 +6,7 @@ Lambda's own server is the only one that it is for, and is believed in nothing: 
 from __future__ import annotations
 
 import select
+from functools import lru_cache
 
 from shim.errors import RuntimeApiError
 
@@ -27,8 +28,19 @@ PIECE = 64 * 1024
 DIGITS = frozenset("0123456789abcdefABCDEF")
 VERSIONS = ("HTTP/1.1 ", "HTTP/1.0 ")
 FRAMINGS = ("content-length", "transfer-encoding")
+TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+"""What the name of a header is made of, in lower case (RFC 9110, 5.6.2)."""
+CONTROLS = frozenset(map(chr, [*range(9), *range(10, 32), 127]))
+"""What a header can't have: it would become part of a request, where it is sent back."""
 BODILESS = (204, 304)
 """The statuses whose answers have no body (RFC 9110, 6.4.1)."""
+
+
+@lru_cache(maxsize=64)
+def _field(name: str) -> str | None:
+    """The name of a header in lower case; None where it is none."""
+    field = name.lower()
+    return field if field and TOKEN.issuperset(field) else None
 
 
 class Answer:
@@ -162,13 +174,14 @@ class Connection:
         headers: dict[str, str] = {}
         for line in lines:
             name, colon, value = line.partition(":")
-            headers[name.lower()] = value.strip()
-            if not colon or name != name.strip() or not name:
+            field = _field(name)
+            if field is None or not colon:
                 self._malform(f"the header {line[:80]!r}")
+            headers[field] = value.strip(" \t")
+        if not "".join(lines).isprintable() and not CONTROLS.isdisjoint("".join(lines)):
+            self._malform("a control character in its head")
         if len(headers) < len(lines):
             self._look_at_repeated(lines)
-        if text.count("\n") != len(lines):
-            self._malform("a bare line feed in its head")
         if first[:9] == VERSIONS[1]:
             headers["connection"] = "close"
         return int(code), headers
@@ -213,8 +226,9 @@ class Connection:
             body += self._exactly(size)
             if self._exactly(2) != b"\r\n":
                 self._malform("a chunk that is longer than it says")
-        while self._up_to(b"\r\n", LONGEST_HEAD, "a trailer"):
-            pass
+        room = LONGEST_HEAD
+        while trailer := self._up_to(b"\r\n", room, "trailers"):
+            room -= len(trailer)
         return bytes(body)
 
     def _exactly(self, size: int) -> bytes:

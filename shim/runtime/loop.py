@@ -65,7 +65,7 @@ class Loop:
             until = invocation.began + invocation.remaining
             answer = self._shim.run(invocation, stream)
         except RuntimeApiError as broken:
-            self._note(call, f"{broken}: {self._client.verdict()}")
+            self._note(call, f"{broken}: {self._client.verdict() or 'it was content with less'}")
             return
         except Exception as error:
             failure = Failure(error, call.request_id)

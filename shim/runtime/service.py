@@ -7,7 +7,7 @@ import sys
 from _thread import start_new_thread
 
 from shim import __version__, snapshot
-from shim.children import lifetime
+from shim.children import lifetime, sweep
 from shim.errors import RuntimeApiError
 from shim.logs import function_log
 from shim.runtime.client import Client
@@ -48,7 +48,7 @@ class Service:
 
     def run(self) -> NoReturn:
         """Serves until SIGTERM, with exit code 0, or until it can't go on, with 1."""
-        signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGTERM, lambda *_: self._leave(0))
         try:
             client = self._client()
             shim = self._built(client)
@@ -110,11 +110,13 @@ class Service:
     def _give_up(self, error: RuntimeApiError) -> NoReturn:
         """Ends this process, whichever of its threads finds that it can't go on: Lambda starts another."""
         self._log.note(str(error), level="ERROR")
+        self._leave(1)
+
+    def _leave(self, code: int) -> NoReturn:
+        """Ends this process and its children, in whichever thread: by the ladder, where they are kept, else at once."""
         lifetime.end_all(BUDGET)
-        os._exit(1)
-
-
-def _end(_: int, __: object) -> NoReturn:
-    """Lambda ends the execution environment."""
-    lifetime.end_all(BUDGET)
-    sys.exit(0)
+        if self._at_once == 1:
+            sys.exit(code)  # what runs is ended on the way
+        for pid in list(sweep.driven):  # other threads'
+            sweep.kill_group(pid)
+        os._exit(code)

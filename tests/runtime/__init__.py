@@ -1,0 +1,1 @@
+"""Our own runtime as the other side of the wire sees it."""
