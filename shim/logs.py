@@ -108,9 +108,11 @@ class Log:
         if self._records is not None:
             self.say(self._records.failure(error_type, message, trace, request_id=request_id))
             return
-        lines = [f"[ERROR] {error_type}: {message}", *map(str, trace)]
+        entries = [f"[ERROR] {error_type}: {message}", *map(str, trace)]
         # A carriage return keeps them together: CloudWatch makes a record of each line.
-        self.say("\r".join("\n".join(lines).splitlines()).encode("utf-8", "replace") + b"\n")
+        self.say(
+            "\r".join([line for entry in entries for line in entry.splitlines()]).encode("utf-8", "replace") + b"\n"
+        )
 
     def push(self) -> None:
         """Writes as much as the log takes without blocking."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import orjson
 
 from shim.outcome import Ended, Exited, Signaled, Stopped, Told
+from shim.request import Streamed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class Metrics:
             at: milliseconds since 1970.
         """
         known = {"request_bytes": len(request.body), **_measured(outcome)}
+        if isinstance(request.framing, Streamed) and "reply_bytes" in known:
+            known["reply_bytes"] = request.framing.size  # what was handed on is in no outcome
         values = {name: known[name] for name in UNITS if name in known}
         metrics = [{"Name": name, "Unit": UNITS[name]} for name in values]
         directive = {"Namespace": NAMESPACE, "Dimensions": self._dimensions, "Metrics": metrics}

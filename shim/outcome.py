@@ -188,7 +188,8 @@ class Stopped(Ended):
         """Whether its reply was to end with a line feed, which did not come."""
 
     def __repr__(self) -> str:
-        return f"<stopped by us with {self.signal} after {self.duration:.3f} s>"
+        how = f"stopped by us with {self.signal}" if self.signal else "ended, with a reply that was not taken,"
+        return f"<{how} after {self.duration:.3f} s>"
 
 
 class Overflowed(Ended):

@@ -92,6 +92,11 @@ class EndOfFile:
         """What came."""
         return self._buffer
 
+    @property
+    def size(self) -> int:
+        """How many bytes came."""
+        return self.limit + 1 - self.room
+
     def rest(self) -> bytes:
         """What belongs into the log when the child has ended: nothing."""
         return b""
@@ -125,7 +130,7 @@ class Streamed(EndOfFile):
 
     def _may_flow(self, held: bytes) -> bool:
         if self._check is None:
-            return len(held) > 0 and (len(held) > LONG or not held.startswith(REPORT))
+            return len(held) > 0 and (len(held) > LONG or not (held.startswith(REPORT) or REPORT.startswith(held)))
         try:
             head = head_of(held)
             if head is not None:
@@ -143,9 +148,9 @@ def head_of(reply: bytes | bytearray) -> bytes | None:
         ValueError: it has none.
     """
     end = reply.find(0)
+    if (len(reply) if end < 0 else end) > LONGEST_HEAD:
+        raise ValueError(f"there is no end of its head in the first {LONGEST_HEAD} bytes")
     if end < 0 or (len(reply) < end + len(DELIMITER) and not any(reply[end:])):
-        if len(reply) > LONGEST_HEAD:
-            raise ValueError(f"there is no end of its head in the first {LONGEST_HEAD} bytes")
         return None
     if reply[end : end + len(DELIMITER)] != DELIMITER:
         raise ValueError(f"its head has a NUL at byte {end} that is not one of the {len(DELIMITER)} after it")

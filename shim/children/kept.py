@@ -112,15 +112,16 @@ class Kept(Child):
         """Closes its standard input, which tells a program that reads lines to end."""
         self._close(self._stdin)
 
-    def go_away(self, grace: float) -> None:
-        """The rest of the ladder from outside, while somebody attends to it: SIGTERM and SIGKILL to its group, `grace` seconds after one another."""
-        for number, patience in ((None, grace), (signal.SIGTERM, grace), (signal.SIGKILL, 1)):
-            if number is not None and self._lives():
-                sweep.kill_group(self.pid, number)
-                sweep.kill_group(self.pid, signal.SIGCONT)  # a stopped process takes no signal but SIGKILL
-            until = now() + patience
-            while self._lives() and now() < until:
-                select.poll().poll(TICK * 1000)
+    def tell(self, number: int) -> None:
+        """Signals its group, if it lives."""
+        if self._lives():
+            sweep.kill_group(self.pid, number)
+            sweep.kill_group(self.pid, signal.SIGCONT)  # a stopped process takes no signal but SIGKILL
+
+    def goes_away(self, until: float) -> None:
+        """Returns when it has gone, to which somebody else attends, or then."""
+        while self._lives() and now() < until:
+            select.poll().poll(TICK * 1000)
 
     def _lives(self) -> bool:
         try:

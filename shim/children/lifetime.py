@@ -13,6 +13,8 @@ import os
 import sys
 from weakref import WeakSet
 
+from shim.invocation import now
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -21,8 +23,20 @@ if TYPE_CHECKING:
     class Owner(Protocol):
         """Who keeps children."""
 
-        def end(self, within: float | None = None) -> None:
-            """Takes all children down, in so many seconds."""
+        grace: float
+        """Seconds between two rungs of the ladder."""
+
+        def leave(self) -> None:
+            """The first rung, by which children go that do as they are asked. Nothing is asked of any again."""
+
+        def terminate(self) -> None:
+            """The second: SIGTERM, for those that had another before."""
+
+        def bury(self) -> None:
+            """The last: SIGKILL, and the end of all that has gone."""
+
+        def wait(self, until: float) -> None:
+            """Returns when all have gone, or then."""
 
         def was_forked(self) -> None:
             """Forgets all children, in a forked process."""
@@ -79,9 +93,28 @@ _prepared = False
 
 
 def end_all(within: float | None = None) -> None:
-    """Takes all children of this process down: in so many seconds, or else as `grace_ms` has it."""
-    for owner in list(_owners):
-        owner.end(within)
+    """Takes all children of this process down, those too that are asked something: in so many seconds, where that is less than `grace_ms` has it."""
+    end(list(_owners), within)
+
+
+def end(owners: list[Owner], within: float | None = None) -> None:
+    """The ladder, for all children of these at once. Its last rung takes time as well, which is a third of what there is."""
+    for owner in owners:
+        owner.leave()
+    for rung in (_terminate, _bury):
+        began = now()
+        for owner in owners:
+            owner.wait(began + (owner.grace if within is None else min(owner.grace, within / 3)))
+        for owner in owners:
+            rung(owner)
+
+
+def _terminate(owner: Owner) -> None:
+    owner.terminate()
+
+
+def _bury(owner: Owner) -> None:
+    owner.bury()
 
 
 def _end_with(number: int, _: object) -> None:

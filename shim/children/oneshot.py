@@ -5,7 +5,7 @@ from __future__ import annotations
 from shim.children.process import Child
 from shim.errors import ExecutableError
 from shim.invocation import SHORTEST, Deadline, now
-from shim.outcome import Ended, NotStarted, Stopped
+from shim.outcome import Exited, NotStarted, Signaled, Stopped
 from shim.settings import STREAMED
 
 TYPE_CHECKING = False
@@ -73,11 +73,10 @@ class OneShot:
                 self._parent.start(child, request)
             else:
                 child.serve(request.framing, self._parent.lines_to(request))
-            child.sink = request.sink
+            child.sink, child.deliver_until = request.sink, deadline.stop_at
             child.send(request.body)
             while not (child.gone or request.framing.overflowed) and child.attend(deadline.stop_at):
                 pass
-            is_delivered = child.flush(deadline.stop_at)
             outcome = self._parent.end(child, request, deadline)
         except ExecutableError as refusal:
             return NotStarted(refusal)
@@ -87,6 +86,6 @@ class OneShot:
             if child is not None and not child.over:
                 self._parent.destroy(child)
             raise
-        if not is_delivered and isinstance(outcome, Ended):
+        if not child.is_delivered and isinstance(outcome, (Exited, Signaled)):
             return Stopped(None, stalled=True, **outcome.facts())
         return outcome

@@ -154,7 +154,7 @@ class Parent:
             "spawn": child.spawn_seconds,
         }
         outcome = self._ending(framing, status, stopped, facts, stalled=stalled)
-        if isinstance(outcome, Exited) and outcome.code and not (child.read_something or outcome.reply):
+        if isinstance(outcome, Exited) and outcome.code and not (child.read_something or _has_written(framing)):
             return self._ask_the_loader(request, outcome, deadline) or outcome
         return outcome
 
@@ -173,7 +173,7 @@ class Parent:
         self, framing: EndOfFile | Framing, status: int | None, stopped: str | None, facts: Facts, *, stalled: bool
     ) -> Outcome:
         if framing.overflowed:
-            size = framing.limit + 1 - framing.room if isinstance(framing, Streamed) else len(framing.reply)
+            size = framing.size if isinstance(framing, Streamed) else len(framing.reply)
             return Overflowed(size=size, limit=framing.limit, **facts)
         if stopped is not None:
             by_line = isinstance(framing, Line) and not framing.complete
@@ -244,6 +244,10 @@ class Parent:
                 f"{self.name} left {swept} process{'es' if swept > 1 else ''} behind, which were killed",
                 request_id=request.request_id,
             )
+
+
+def _has_written(framing: EndOfFile | Framing) -> bool:
+    return framing.size > 0 if isinstance(framing, Streamed) else len(framing.reply) > 0
 
 
 def signal_name(number: int) -> str:

@@ -13,18 +13,20 @@ from shim.outcome import NotStarted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from _thread import LockType
     from collections.abc import Callable
 
+    from shim.children.kept import Kept
     from shim.children.parent import Parent
     from shim.invocation import Deadline
     from shim.outcome import Outcome
     from shim.request import Request
     from shim.settings import Settings
+else:
+    import _signal as signal  # the enums that `signal` puts around it cost a cold start 0.3 ms
 
 LAST = (-1,)
-RUNGS = 3
-"""Of the ladder: the end of the input, SIGTERM, SIGKILL."""
 
 
 class Pool:
@@ -50,7 +52,13 @@ class Pool:
         self._places = [
             Place(parent, settings, ahead, conversation(parent, settings, ahead)) for _ in range(settings.max_children)
         ]
-        self._grace = settings.grace_ms / 1000
+        self.grace = settings.grace_ms / 1000
+        """Seconds between two rungs of the ladder."""
+        self._ends = False
+        """Whether the ladder has begun, for all: nobody else takes a child down."""
+        self._idle: list[Place] = []
+        self._busy: list[Kept] = []
+        """The children that are asked something meanwhile, by other threads or below on the stack."""
         self._closed = False
         self._open()
         lifetime.watch(self)
@@ -80,7 +88,7 @@ class Pool:
         taken: list[Place] = []
         try:
             if not (self._take(taken) or self._wait_for(taken, deadline)):
-                return NotStarted(self._busy())
+                return NotStarted(self._all_busy())
             return taken[0].run(request, deadline)
         finally:
             self._free.extend(taken)  # before all else: an interrupt would lose it
@@ -125,7 +133,7 @@ class Pool:
         except IndexError:
             pass
 
-    def _busy(self) -> DeadlineExceeded:
+    def _all_busy(self) -> DeadlineExceeded:
         return DeadlineExceeded(
             executable=self._name, signal=None, duration=None, stderr_tail="", busy=len(self._places)
         )
@@ -146,7 +154,7 @@ class Pool:
             self.has_work = place.has_work
             if self._waiting:
                 self._wake()
-        if self._closed:
+        if self._closed and not self._ends:
             self.dismiss()
 
     def dismiss(self) -> None:
@@ -155,7 +163,7 @@ class Pool:
         try:
             while self._take(taken):
                 pass
-            take_down(taken, self._grace)
+            take_down(taken, self.grace)
         finally:
             self._free.extend(reversed(taken))
 
@@ -166,19 +174,40 @@ class Pool:
         if all(place.child is None for place in self._places):  # else they go with this process
             lifetime.forget(self)
 
-    def end(self, within: float | None = None) -> None:
-        """This process ends: takes all children down, those too that are asked something at the moment, in this thread or another."""
-        grace = self._grace if within is None else min(self._grace, within / RUNGS)
-        self._closed = True
-        free: list[Place] = []
-        while self._take(free):
+    def leave(self) -> None:
+        """Ends the input of all children, those too that are asked something at the moment, in this thread or another."""
+        self._closed = self._ends = True
+        while self._take(self._idle):
             pass
-        busy = [place.child for place in self._places if place.child is not None and place not in free]
-        for child in busy:
+        idle = self._idle
+        self._busy = [place.child for place in self._places if place.child is not None and place not in idle]
+        for place in idle:
+            place.leave()
+        for child in self._busy:
             child.leave()
-        take_down(free, grace)
-        for child in busy:
-            child.go_away(grace)
+
+    def wait(self, until: float) -> None:
+        """Returns when all have gone, or then."""
+        for place in self._idle:
+            place.wait(until)
+        for child in self._busy:
+            child.goes_away(until)
+
+    def terminate(self) -> None:
+        """SIGTERM to all that are there."""
+        for place in self._idle:
+            place.terminate()
+        for child in self._busy:
+            child.tell(signal.SIGTERM)
+
+    def bury(self) -> None:
+        """SIGKILL to all that are there. Those that were asked something are reaped by who asked."""
+        for child in self._busy:
+            child.tell(signal.SIGKILL)
+        for place in self._idle:
+            place.bury()
+        for child in self._busy:
+            child.goes_away(now() + 1)
 
     def __del__(self) -> None:
         """Nobody can ask its children any more."""
@@ -186,7 +215,7 @@ class Pool:
             for place in self._places:
                 place.kill_quietly()
         else:
-            self.end()
+            lifetime.end([self])
 
     def was_forked(self) -> None:
         """In a forked process: all children are the other's. This one starts its own."""

@@ -57,9 +57,10 @@ class Child:
     tmp: str | None = None  # the folder for its temporary files, where it has one of its own
     kept = False  # whether its standard input stays open after a request
     sink: Sink | None = None  # where its reply goes while it comes: see streaming.py
+    deliver_until: float | None = None  # until when a slow sink is waited for
+    is_delivered = True  # whether the sink took all of it
     read_something = True
-    _tick = TICK
-    _chunk = PIPE_SIZE
+    _tick, _chunk = TICK, PIPE_SIZE
     _size = 0
     _unsent = memoryview(b"")
     _watched: int | None = None
@@ -221,10 +222,6 @@ class Child:
             self._has_gone()
         return remaining > 0
 
-    def flush(self, until: float | None) -> bool:  # noqa: ARG002 - see streaming.py
-        """Whether all that it wrote before its end was taken."""
-        return True
-
     def stop(self, grace: float, give_up_at: float) -> str:
         """The ladder: SIGTERM to the group, `grace` seconds, SIGKILL. Returns the last signal sent."""
         if self._memory is not None:
@@ -251,11 +248,7 @@ class Child:
         swept = 0
         if sweep.last_pid() != self.pid:  # something was started since, perhaps by it
             swept = self._sweep(alone=alone, until=give_up_at)
-        # What came before the kill is read, and no more: somebody may go on writing.
-        turns = EMPTYING
-        while turns and self.pipes_open and now() < give_up_at:
-            self.attend(now())
-            turns -= 1
+        self._empty(give_up_at)
         if self._stderr in self._open:
             self.log.lose(self._left(self._stderr))
         status, usage = reap(self.pid, give_up_at)
@@ -304,6 +297,13 @@ class Child:
         self._shut(list(self._open))
         sweep.driven.difference_update(self._born)
         self.over = True
+
+    def _empty(self, until: float) -> None:
+        """What came before the kill is read, and no more: somebody may go on writing."""
+        turns = EMPTYING
+        while turns and self.pipes_open and now() < until:
+            self.attend(now())
+            turns -= 1
 
     def _sweep(self, *, alone: bool, until: float) -> int:
         """Kills what it left behind; returns how many there were."""

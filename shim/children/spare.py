@@ -39,7 +39,8 @@ class Spares:
         self._kind = kind
         self._wanted = settings.spare
         self._wear = Wear(settings)
-        self._grace = settings.grace_ms / 1000
+        self.grace = settings.grace_ms / 1000
+        """Seconds between SIGTERM and SIGKILL."""
         self._waiting: list[Child] = []
         self._filling = allocate_lock()
         self._closed = False
@@ -105,24 +106,42 @@ class Spares:
             raise
         return child
 
-    def dismiss(self, grace: float | None = None) -> None:
-        """Takes all spares down, with so many seconds between SIGTERM and SIGKILL. Their input is not closed first: that would be a request which is empty."""
-        for child in self._waiting:
-            if not self._has_ended(child):
-                sweep.kill_group(child.pid, signal.SIGTERM)
-        until = now() + (self._grace if grace is None else min(grace, self._grace))
+    def dismiss(self) -> None:
+        """Takes all spares down."""
+        self._tell(self._waiting)
+        until = now() + self.grace
         while self._waiting:
             self._end(self._pop(), until)
 
     def close(self) -> None:
         """As `dismiss`, for ever."""
-        self.end()
-
-    def end(self, within: float | None = None) -> None:
-        """This process ends: in half of that time, since SIGKILL takes some, too."""
         self._closed = True
-        self.dismiss(None if within is None else within / 2)
+        self.dismiss()
         lifetime.forget(self)
+
+    def leave(self) -> None:
+        """SIGTERM to all spares. Their input is not closed first: that would be a request which is empty."""
+        self._closed = True
+        self._tell(self._waiting)
+
+    def wait(self, until: float) -> None:
+        """Returns when all have gone, or then."""
+        for child in self._waiting:
+            while not child.gone and child.attend(until):
+                pass
+
+    def terminate(self) -> None:
+        """They were told."""
+
+    def bury(self) -> None:
+        """SIGKILL to all that are there."""
+        while self._waiting:
+            self._end(self._pop(), now())
+
+    def _tell(self, children: list[Child]) -> None:
+        for child in children:
+            if not self._has_ended(child):
+                sweep.kill_group(child.pid, signal.SIGTERM)
 
     def __del__(self) -> None:
         """Nobody can take one any more."""

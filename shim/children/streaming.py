@@ -15,17 +15,28 @@ if TYPE_CHECKING:
 class StreamingChild(Child):
     """As every child, where its request has no sink. Else its framing is `Streamed`, and the sink is in the poll from the first piece on."""
 
-    sink: Sink | None = None
     framing: Streamed
     _sink_descriptor = -1
     _pauses = False
 
-    def flush(self, until: float | None) -> bool:
-        """Hands on what a child that has gone wrote before its end, until that instant at most; returns whether that was all."""
-        while self.sink is not None and self.gone and (self.sink.is_full or (self.hears and left(self._reply))):
-            if not self.attend(until):
-                return False
-        return True
+    @property
+    def pipes_open(self) -> bool:
+        """Whether somebody still holds the other end of the reply or of standard error. While the reply pauses nobody reads of its end."""
+        if not self._pauses or self._stderr in self._open:
+            return super().pipes_open
+        poll = select.poll()
+        poll.register(self._reply, 0)
+        return not poll.poll(0)
+
+    def _empty(self, until: float) -> None:
+        """What of its reply is in the pipe when all that could write is killed, and no more, goes to the sink: that may take until `deliver_until`."""
+        super()._empty(until)
+        if self.sink is None:
+            return
+        goal = max(0, self.framing.room - (left(self._reply) if self.hears else 0))
+        while (self.framing.room > goal or self.sink.is_full) and self.attend(self.deliver_until):
+            pass
+        self.is_delivered = self.framing.room <= goal and not self.sink.is_full
 
     def _read_reply(self, event: int) -> int:
         size = super()._read_reply(event)
@@ -47,8 +58,7 @@ class StreamingChild(Child):
 
     def _watch(self, sink: Sink) -> None:
         """Polls for what the sink waits for, and for the reply only while the sink takes it."""
-        if self._sink_descriptor != sink.descriptor:
-            self._sink_descriptor = sink.descriptor
+        self._sink_descriptor = sink.descriptor
         self._poll.register(sink.descriptor, select.POLLIN | (select.POLLOUT if sink.is_full else 0))
         if self._pauses != sink.is_full and self.hears:
             self._pauses = sink.is_full

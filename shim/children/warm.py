@@ -145,8 +145,7 @@ class Place:
     def terminate(self) -> None:
         """SIGTERM to the child and its group."""
         if self.child is not None and not self.child.gone:
-            sweep.kill_group(self.child.pid, signal.SIGTERM)
-            sweep.kill_group(self.child.pid, signal.SIGCONT)  # a stopped process takes no signal but SIGKILL
+            self.child.tell(signal.SIGTERM)
 
     def bury(self) -> None:
         """The end of the child: at once, if it has not gone."""

@@ -6,9 +6,11 @@ Where there is none they are collected: a stream as bytes, an HTTP response as t
 
 from __future__ import annotations
 
+import re
+
 from shim.codecs.ending import Unfit, facts
 from shim.codecs.line import LAMBDA_LIMIT, LineCodec, loads
-from shim.errors import ReplyMissing
+from shim.errors import OutputTooLarge, ReplyMissing
 from shim.outcome import Overflowed
 from shim.request import DELIMITER, EndOfFile, Streamed, head_of
 
@@ -64,8 +66,14 @@ class StreamCodec(LineCodec):
 
     def _whole(self, sink: Sink | None) -> EndOfFile:
         if sink is None:
-            return EndOfFile(min(self._limit, LAMBDA_LIMIT))
+            return EndOfFile(min(self._limit, LAMBDA_LIMIT))  # more can't be handed on
         return Streamed(self._limit, response_head if self._output == "http" else None)
+
+    def _success(self, outcome: Outcome) -> Told:
+        if isinstance(outcome, Overflowed) and outcome.limit == LAMBDA_LIMIT < self._limit:
+            size, limit = outcome.size, outcome.limit
+            raise OutputTooLarge(size=size, limit=limit, encoded=False, collected=True, **facts(outcome, self._name))
+        return super()._success(outcome)
 
     def _response(self, ended: Told) -> dict[str, Any]:
         """The whole response as an object; raises where it is none."""
@@ -111,34 +119,41 @@ def response_head(head: bytes) -> dict[str, Any]:
         raise ValueError("its head is no JSON object")  # noqa: TRY004 - of what was written, not of an argument
     for name, value in said.items():
         if name not in _WANTED:
-            raise ValueError(f"its head has {name!r}, and may have {', '.join(_WANTED)}")
+            raise ValueError(f"its head has {name[:60]!r}, and may have {', '.join(_WANTED)}")
         wanted, fits = _WANTED[name]
         if not fits(value):
             raise ValueError(f"its head has a {name} that is not {wanted}")
     return said
 
 
-def _is_value(value: object) -> bool:
-    """Whether it is a text that a header can hold (RFC 9110, 5.5)."""
-    return isinstance(value, str) and not any(character < " " and character != "\t" for character in value)
+def is_header_name(name: str) -> bool:
+    """Whether it is one (RFC 9110, 5.6.2)."""
+    return re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name) is not None
+
+
+def is_header_value(value: str) -> bool:
+    """Whether a header can hold it (RFC 9110, 5.5), in latin-1 as HTTP/1.1 has it."""
+    return re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", value) is not None
 
 
 def _are_values(values: object) -> bool:
-    return isinstance(values, list) and all(map(_is_value, values))
+    return isinstance(values, list) and all(isinstance(value, str) and is_header_value(value) for value in values)
+
+
+def _is_map(headers: object) -> bool:
+    return isinstance(headers, dict) and all(map(is_header_name, headers))
 
 
 _WANTED: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "statusCode": ("a whole number from 200 to 599", lambda code: type(code) is int and 200 <= code <= 599),
     "headers": (
-        "an object of texts, without control characters",
-        lambda headers: isinstance(headers, dict) and _are_values([*headers, *headers.values()]),
+        "an object of headers: names (RFC 9110) and texts in latin-1 without control characters",
+        lambda headers: _is_map(headers) and _are_values([*headers.values()]),
     ),
     "multiValueHeaders": (
-        "an object of lists of texts, without control characters",
-        lambda headers: (
-            isinstance(headers, dict) and _are_values([*headers]) and all(map(_are_values, headers.values()))
-        ),
+        "an object of headers: names (RFC 9110) and lists of texts in latin-1 without control characters",
+        lambda headers: _is_map(headers) and all(map(_are_values, headers.values())),
     ),
-    "cookies": ("a list of texts, without control characters", _are_values),
+    "cookies": ("a list of texts in latin-1 without control characters", _are_values),
 }
 """What a head may have → what that must be (aws-lambda-nodejs-runtime-interface-client, HttpResponseStream.js)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from shim.children.pipes import left
 from shim.local.context import VERSION, log_stream
-from shim.local.function import Result, platform_error, result_of, too_large
+from shim.local.function import Result, message_of, platform_error, result_of, too_large
 from shim.local.journal import Journal
 from shim.local.report import end_line, report_line, start_line
 from shim.local.runtime_server import RuntimeServer
@@ -221,7 +220,7 @@ class ExecutionEnvironment:
             if self.is_registered and process.returncode is None:
                 await self._go_on()
                 with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGTERM)
+                    os.kill(process.pid, signal.SIGTERM)  # send_signal might reap it, which is its watcher's
                 with suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), SHUTDOWN)
             await asyncio.to_thread(self._tree.kill)
@@ -313,7 +312,7 @@ class ExecutionEnvironment:
             await asyncio.to_thread(self._tree.look)
         self._read_rest()
         if result.status:  # what the platform says of it stands in the log, too
-            self._journal.say(json.loads(result.payload)["errorMessage"].encode())
+            self._journal.say(message_of(result).encode())
         self._journal.say(end_line(request_id).encode())
         init, self._init_seconds = None if spent else self._init_seconds, None
         report = report_line(

@@ -138,6 +138,16 @@ def platform_error(error_type: str, message: str, *, status: str = "error") -> R
     return Result(payload, error_type=error_type, status=status)
 
 
+def message_of(result: Result) -> str:
+    """What an error says, or all of it, where it is none as Lambda's runtimes post them."""
+    try:
+        message = json.loads(result.payload)["errorMessage"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        message = None
+    text = message if isinstance(message, str) else result.payload.decode("utf-8", "replace")
+    return text.encode("utf-8", "replace").decode()
+
+
 def too_large() -> Result:
     """Of a response that is longer than a caller may get at once."""
     message = f"Response payload size exceeded maximum allowed payload size ({messages.MAX_PAYLOAD_SIZE} bytes)."

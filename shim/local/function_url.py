@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, unquote
 
 from shim.codecs.line import loads
+from shim.codecs.stream import is_header_name, is_header_value
+from shim.request import DELIMITER, head_of as head_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,12 +28,6 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 BYTES = "application/octet-stream"
-PRELUDE_TYPE = "application/vnd.awslambda.http-integration-response"
-"""The content type of a streamed response that begins with a prelude (aws-lambda-nodejs-runtime-interface-client, HttpResponseStream.js)."""
-DELIMITER = bytes(8)
-"""What ends a prelude, in which there is no NUL."""
-LONGEST_PRELUDE = 256 * 1024
-"""Bytes that are waited for [ours]: no client takes headers of that size."""
 
 HOP_BY_HOP = frozenset(
     ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
@@ -43,9 +39,6 @@ TEXTS = frozenset(["application/json", "application/xml", "application/javascrip
 BODILESS = (204, 304)
 """The statuses whose responses have no body (RFC 9110, 15.3.5 and 15.4.5)."""
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,22 +138,18 @@ def error_answer(problem: str = "") -> HttpAnswer:
 
 
 def split_prelude(data: bytes | bytearray) -> tuple[dict[str, Any], bytes] | None:
-    """The prelude of a streamed response of PRELUDE_TYPE, and what came of its body; or None when more of it must come first.
+    """The prelude of a streamed response, and what came of its body; or None when more of it must come first.
 
     Raises:
         ValueError: it is no prelude.
     """
-    end = data.find(0)
-    if end < 0 or (len(data) < end + len(DELIMITER) and not any(data[end:])):
-        if len(data) > LONGEST_PRELUDE:
-            raise ValueError(f"the response has no prelude in its first {LONGEST_PRELUDE} bytes")
+    head = head_in(data)
+    if head is None:
         return None
-    if data[end : end + len(DELIMITER)] != DELIMITER:
-        raise ValueError(f"the prelude has a NUL at byte {end} that is not one of the {len(DELIMITER)} after it")
-    prelude = loads(data[:end])
+    prelude = loads(head)
     if not isinstance(prelude, dict):
         raise ValueError("the prelude is no JSON object")  # noqa: TRY004 - of what was received, not of an argument
-    return prelude, bytes(data[end + len(DELIMITER) :])
+    return prelude, bytes(data[len(head) + len(DELIMITER) :])
 
 
 def head_of(prelude: Mapping[str, Any] | None = None) -> HttpAnswer:
@@ -197,7 +186,7 @@ def _headers(headers: object) -> dict[str, str]:
         raise _Malformed(f"headers is {_excerpt(headers)}, no object")
     taken = {}
     for name, value in headers.items():
-        if not _NAME.fullmatch(name):
+        if not is_header_name(name):
             raise _Malformed(f"headers has {_excerpt(name)}, which is no name of a header")
         if name.lower() not in HOP_BY_HOP and name.lower() != "content-length":
             taken[name.lower()] = _value(f"the header {name}", value)
@@ -210,7 +199,7 @@ def _value(what: str, value: object) -> str:
         return json.dumps(value)
     if not isinstance(value, str):
         raise _Malformed(f"{what} is {_excerpt(value)}, no text")
-    if not _VALUE.fullmatch(value):
+    if not is_header_value(value):
         raise _Malformed(f"{what} is {_excerpt(value)}, with a character that a header can't have")
     return value.strip(" \t")
 

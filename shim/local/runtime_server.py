@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -105,6 +106,9 @@ class RuntimeServer:
 
     def receive(self, peer: Peer, data: bytes) -> None:
         """Takes what a client sent; b"" is its end."""
+        for other in tuple(self._peers):
+            if other is not peer and other.has_left:
+                other.abort()
         peer.connection.receive(data)
         peer.send()
         self._serve(peer)
@@ -163,6 +167,15 @@ class Peer(asyncio.Protocol):
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()
+
+    @property
+    def has_left(self) -> bool:
+        """Whether its client has gone while nothing is read from it, which nothing else tells. What it sent last is of no use then: more is missing."""
+        if not self._holds:
+            return False
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket"), select.POLLRDHUP)
+        return len(poll.poll(0)) > 0
 
     def hold(self, room: asyncio.Future[None]) -> None:
         """Reads no more until the future is done."""

@@ -15,6 +15,7 @@ from shim.local.exchange import TooLong
 from shim.local.function import Invocation
 from shim.local.invoke_request import LARGEST, too_large, trace_id_of
 from shim.local.pieces import Pieces
+from shim.runtime_api import messages
 
 if TYPE_CHECKING:
     import asyncio
@@ -72,7 +73,7 @@ class UrlCall:
     def _begin(self, content_type: str) -> bool:
         """A response begins: whether it is streamed."""
         kind = content_type.partition(";")[0].strip().lower()
-        if kind not in (function_url.PRELUDE_TYPE, function_url.BYTES):
+        if kind not in (messages.HTTP_INTEGRATION, function_url.BYTES):
             return False
         self._content_type = kind
         return True

@@ -124,7 +124,10 @@ class Client:
 
     def end(self, stream: Stream, rest: bytes, failure: Failure | None, until: float) -> str | None:
         """Ends a streamed answer with what it lacks, by that instant; else as `respond`."""
-        return refusal(stream.end(rest, failure, until))
+        answer = stream.end(rest, failure, until)
+        if answer is None:
+            return "a streamed response was broken off, since its caller did not take the rest in time"
+        return refusal(answer)
 
     def verdict(self) -> str | None:
         """Why a streamed answer was refused that the server did not take whole. The connection is of no use any more.

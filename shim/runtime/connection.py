@@ -6,6 +6,7 @@ Lambda's own server is the only one that it is for, and is believed in nothing: 
 from __future__ import annotations
 
 import select
+import sys
 from functools import lru_cache
 
 from shim.errors import RuntimeApiError
@@ -32,6 +33,8 @@ TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
 """What the name of a header is made of, in lower case (RFC 9110, 5.6.2)."""
 CONTROLS = frozenset(map(chr, [*range(9), *range(10, 32), 127]))
 """What a header can't have: it would become part of a request, where it is sent back."""
+NO_LINGERING = (1).to_bytes(4, sys.byteorder) + bytes(4)
+"""struct linger (socket(7)): on, for 0 seconds."""
 BODILESS = (204, 304)
 """The statuses whose answers have no body (RFC 9110, 6.4.1)."""
 
@@ -136,6 +139,12 @@ class Connection:
         if "connection" in headers and "close" in headers["connection"].lower():
             self.close()
         return Answer(status, headers, body)
+
+    def reset(self) -> None:
+        """Ends the connection at once: what the other side has not taken is thrown away, and it is told, which it else would only be after that."""
+        if self._socket is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
+        self.close()
 
     def close(self) -> None:
         """Ends the connection. The next request makes a new one."""

@@ -7,7 +7,7 @@ import os
 
 import orjson
 
-from shim.errors import ReportedError, ShimError
+from shim.errors import ReportedError, ShimError, sendable
 from shim.runtime_api import messages
 
 LONGEST_CAUSE = 8 * 1024
@@ -24,8 +24,8 @@ class Failure:
     """
 
     def __init__(self, error: Exception, request_id: str | None = None, *, category: str | None = None) -> None:
-        self.error_type = type(error).__name__
-        self.message = str(error)
+        self.error_type = sendable(type(error).__name__)
+        self.message = sendable(str(error))
         self.request_id = request_id
         self.stack_trace: list[object] = []
         """Of a child's own error its own, as it reported it; our own errors say all in their sentence."""
@@ -34,7 +34,7 @@ class Failure:
         elif not isinstance(error, ShimError):
             import traceback  # noqa: PLC0415 - for what must not happen
 
-            self.stack_trace.extend(traceback.format_tb(error.__traceback__))
+            self.stack_trace.extend(map(sendable, traceback.format_tb(error.__traceback__)))
         self.category = category or _category(type(error))
 
     def body(self) -> bytes:

@@ -8,6 +8,8 @@ from shim.adapter import Shim
 from shim.errors import SettingsError
 
 OURS = "shim.handler"
+NONE = ("", "shim.runtime")
+"""What `_HANDLER` is where none was chosen: AWS's emulator takes the third word of `python -m shim.runtime` for it."""
 
 
 def shim_of(handler: str) -> Shim:
@@ -17,7 +19,7 @@ def shim_of(handler: str) -> Shim:
         SettingsError: it is no Shim, or there is none of that name.
         Exception: what building it raises.
     """
-    if handler in ("", OURS):
+    if handler == OURS or handler in NONE:
         shim = Shim.from_environment()
     else:
         module, _, name = handler.rpartition(".")

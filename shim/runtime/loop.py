@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shim.children.sweep import on_lambda
 from shim.errors import RuntimeApiError
-from shim.invocation import FOREVER, Invocation
+from shim.invocation import Invocation
 from shim.runtime.context import Context
 from shim.runtime.failure import Failure
 from shim.runtime_api import messages
@@ -35,6 +35,7 @@ class Loop:
         self._client = client
         self._shim = shim
         self._log = log
+        self._margin, self._grace = shim.settings.margin_ms / 1000, shim.settings.grace_ms / 1000
         self._content_type = CONTENT_TYPES.get(shim.settings.output)
         self._is_checked = on_lambda()
         """Whether every event is JSON: Lambda's own front door refuses what is not."""
@@ -54,7 +55,7 @@ class Loop:
         stream = self._client.stream(call, self._content_type) if self._content_type else None
         failure = None
         answer = b""
-        until = FOREVER
+        until = 0.0
         try:
             invocation = Invocation(
                 call.event,
@@ -62,7 +63,7 @@ class Loop:
                 trace_id=call.headers.get(_TRACE_ID),
                 is_valid=self._is_checked,
             )
-            until = invocation.began + invocation.remaining
+            until = invocation.deadline(self._margin, self._grace).give_up_at
             answer = self._shim.run(invocation, stream)
         except RuntimeApiError as broken:
             self._note(call, f"{broken}: {self._client.verdict() or 'it was content with less'}")

@@ -9,7 +9,7 @@ import select
 from base64 import b64encode
 
 from shim.errors import RuntimeApiError
-from shim.invocation import FOREVER, now
+from shim.invocation import now
 from shim.runtime_api import messages
 
 TYPE_CHECKING = False
@@ -77,8 +77,8 @@ class Stream:
         """
         raise RuntimeApiError("Lambda's Runtime API did not take all of a streamed response")
 
-    def end(self, rest: bytes, failure: Failure | None, until: float) -> Answer:
-        """Sends what waits and the end, and returns what the server says.
+    def end(self, rest: bytes, failure: Failure | None, until: float) -> Answer | None:
+        """Sends what waits and the end, and returns what the server says; None where it did not take all of it in time: then it is broken off.
 
         Args:
             rest: the last piece, or nothing.
@@ -86,7 +86,7 @@ class Stream:
             until: the instant after which nobody waits for it.
 
         Raises:
-            RuntimeApiError: the connection is broken, or the caller does not take the rest in time. The connection is closed then.
+            RuntimeApiError: the connection is broken.
         """
         last = _chunk(rest) + LAST if rest else LAST
         if failure is not None:
@@ -98,17 +98,17 @@ class Stream:
         self._unsent = memoryview(bytes(self._unsent) + last)
         self.push()
         poll = select.poll()
-        poll.register(self.descriptor, select.POLLIN | select.POLLOUT)
-        while self.is_full:
+        has_answer = False
+        while not has_answer:  # it may come before the end, where that is refused
             left = until - now()
             if left <= 0:
-                self._connection.close()
-                raise RuntimeApiError(
-                    "a streamed response was broken off, since its caller did not take the rest in time"
-                )
-            if any(event & ~select.POLLOUT for _, event in poll.poll(None if left == FOREVER else left * 1000)):
-                break  # it is refused, or broken: the answer tells
-            self.push()
+                self._connection.reset()
+                return None
+            poll.register(self.descriptor, select.POLLIN | (select.POLLOUT if self.is_full else 0))
+            for _, event in poll.poll(left * 1000):
+                has_answer = bool(event & ~select.POLLOUT)
+                if not has_answer:
+                    self.push()
         return self._connection.receive()
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from shim.errors import SettingsError
 from shim.local.context import DEFAULT_NAME
-from shim.local.deployment import BOOTSTRAP, PYTHONS, Facts, Package, with_bootstrap, with_python
+from shim.local.deployment import BOOTSTRAP, OURS, PYTHONS, Facts, Package, with_bootstrap, with_python
 from shim.local.emulator import Emulator
 from shim.local.function import Invocation
 from shim.settings import Settings
@@ -168,7 +168,8 @@ def _deployed(
     if runtime not in PYTHONS:
         raise ValueError(f"runtime must be one of {', '.join([*PYTHONS, BOOTSTRAP])}, not {runtime!r}")
     first: dict[str, Any] = {} if package.executable is None else {"executable": package.executable}
-    Settings.from_environment(folder=package.folder, **first, **settings)
+    if facts.handler in (None, OURS):
+        Settings.from_environment(folder=package.folder, **first, **settings)
     return with_python(runtime, package, arguments, facts, {name: _spelled(value) for name, value in settings.items()})
 
 

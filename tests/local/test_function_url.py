@@ -11,8 +11,6 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from shim.local.function_url import (
-    DELIMITER,
-    LONGEST_PRELUDE,
     HttpAnswer,
     answer_of,
     error_answer,
@@ -20,6 +18,7 @@ from shim.local.function_url import (
     head_of,
     split_prelude,
 )
+from shim.request import DELIMITER, LONGEST_HEAD
 
 FAILED = (502, [("content-type", "application/json")], b"Internal Server Error")
 ANY_TEXT = st.text(st.characters(), max_size=20)  # lone surrogates and NUL as well
@@ -338,12 +337,12 @@ def test_a_prelude_is_waited_for_byte_by_byte_and_then_split_from_the_body(
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (b"{}\0\0body", "the prelude has a NUL at byte 2 that is not one of the 8 after it"),
+        (b"{}\0\0body", "its head has a NUL at byte 2 that is not one of the 8 after it"),
         (b"{}" + bytes(7) + b"b", "a NUL at byte 2"),
         (bytes(8), "not one JSON value"),
         (b"[]" + bytes(8), "the prelude is no JSON object"),
         (b"{" + bytes(8), "not one JSON value"),
-        (b"x" * (LONGEST_PRELUDE + 1), "no prelude in its first 262144 bytes"),
+        (b"x" * (LONGEST_HEAD + 1), "no end of its head in the first 262144 bytes"),
     ],
 )
 def test_what_is_no_prelude_is_refused(data: bytes, problem: str) -> None:

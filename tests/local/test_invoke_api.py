@@ -18,10 +18,11 @@ from hypothesis import given, settings, strategies as st
 from shim.local.emulator import Emulator, Throttled
 from shim.local.event_queue import EventQueue
 from shim.local.function import Result
-from shim.local.function_url import DELIMITER, PRELUDE_TYPE
 from shim.local.invoke_api import InvokeApi
 from shim.local.invoke_server import InvokeServer
 from shim.local.pieces import MOST_WAITING, Pieces
+from shim.request import DELIMITER
+from shim.runtime_api.messages import HTTP_INTEGRATION
 from tests.local.canned import INVOKE, STREAM, Answer, Canned, ask, streamer
 
 if TYPE_CHECKING:
@@ -288,7 +289,7 @@ RESULTS = st.builds(
     st.lists(st.tuples(NAMES | st.text("abc-", min_size=1, max_size=5), VALUES), max_size=5),
     st.binary(max_size=30) | st.just(b"{}"),
     RESULTS,
-    st.sampled_from(["application/json", PRELUDE_TYPE, "application/octet-stream", "text/html"]),
+    st.sampled_from(["application/json", HTTP_INTEGRATION, "application/octet-stream", "text/html"]),
     st.lists(st.binary(max_size=30) | st.sampled_from([b'{"statusCode":201}' + DELIMITER, b'{"headers":{"a":"b"}}'])),
 )
 def test_whatever_comes_is_answered_and_none_of_it_is_our_fault(
@@ -617,7 +618,7 @@ def test_the_function_url_turns_a_request_into_an_event_and_the_result_into_an_a
     asyncio.run(story())
 
 
-def stream_of(*pieces: bytes, content_type: str = PRELUDE_TYPE, **fields: Any) -> Canned:
+def stream_of(*pieces: bytes, content_type: str = HTTP_INTEGRATION, **fields: Any) -> Canned:
     """A function that streams these."""
 
     async def act(invocation: Invocation) -> Result:

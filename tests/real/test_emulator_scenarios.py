@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -46,10 +47,14 @@ if TYPE_CHECKING:
 
 TIMED_OUT = Failure("Sandbox.Timedout", [f"Error: Task timed out after {SECONDS}.00 seconds"])
 PROGRAMS = [CRYSTAL, GO, SHELL]
+RUNTIMES = ["awslambdaric", "shim"]
+"""AWS's own for Python, and ours."""
+OURS = [sys.executable, "-m", "shim.runtime", "shim.handler"]
+"""The command of ours. AWS's emulator takes the third word for the handler, where there is no fourth."""
 
 
 class Mode(NamedTuple):
-    """A way in which shim runs an executable in AWS's own runtime."""
+    """A way in which shim runs an executable."""
 
     name: str
     settings: Mapping[str, Any]
@@ -142,25 +147,29 @@ def test_bootstraps_do_on_our_emulator_what_they_do_on_awss(
     assert sum("Init Duration" in line for line in served.log) == 3
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
-def test_bootstraps_in_mode_bootstrap_do_so_too(program: Program, folder: Path, serve: Callable[..., Served]) -> None:
-    """With AWS's own runtime client and our handler in between; its environment outlives all that its child does."""
+def test_bootstraps_in_mode_bootstrap_do_so_too(
+    program: Program, runtime: str, folder: Path, serve: Callable[..., Served]
+) -> None:
+    """With our handler under AWS's own runtime client in between, or our runtime; its environment outlives all that its child does."""
     (folder / "bootstrap").symlink_to(program.build())
-    served = serve(mode="bootstrap", executable="bootstrap")
+    served = serve(runtime=runtime, mode="bootstrap", executable="bootstrap")
     play(lambda event: invoke(served, event), of_shim)
 
     assert {record.environment for record in served.records} == {1}
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("server", ["ours", "rie"])
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.name)
 def test_executables_do_the_same_on_both(
-    mode: Mode, server: str, folder: Path, serve: Callable[..., Served], start: Start
+    mode: Mode, server: str, runtime: str, folder: Path, serve: Callable[..., Served], start: Start
 ) -> None:
-    """In every other mode, with AWS's own runtime client."""
+    """In every other mode, with AWS's own runtime client and with our runtime."""
     shutil.copy(Path(__file__).with_name("lines"), folder)
     if server == "ours":
-        served = serve(executable="lines", **mode.settings)
+        served = serve(runtime=runtime, executable="lines", **mode.settings)
         play(lambda event: invoke(served, event), of_shim, keeps=mode.keeps, ended_by=mode.ended_by)
         assert {record.environment for record in served.records} == {1}
     else:
@@ -168,7 +177,8 @@ def test_executables_do_the_same_on_both(
             name: value if isinstance(value, str) else json.dumps(value) for name, value in mode.settings.items()
         }
         variables = {f"SHIM_{name.upper()}": value for name, value in settings.items()}
-        rie = start({"AWS_LAMBDA_FUNCTION_TIMEOUT": str(SECONDS), "SHIM_EXECUTABLE": "lines", **variables})
+        variables |= {"AWS_LAMBDA_FUNCTION_TIMEOUT": str(SECONDS), "SHIM_EXECUTABLE": "lines"}
+        rie = start(variables, bootstrap=() if runtime == "awslambdaric" else OURS)
         play(rie.invoke, of_shim, keeps=mode.keeps, ended_by=mode.ended_by)
 
 
@@ -234,12 +244,14 @@ def test_a_program_takes_several_invocations_at_once(folder: Path, serve: Callab
     assert {record.environment for record in served.records} == {1, 2}
 
 
-def test_awss_runtime_client_takes_several_invocations_at_once(
-    folder: Path, serve: Callable[..., Served], actor: str
+@pytest.mark.parametrize(("runtime", "processes"), [("awslambdaric", 5), ("shim", 1)], ids=RUNTIMES)
+def test_a_runtime_for_python_takes_several_invocations_at_once(
+    runtime: str, processes: int, folder: Path, serve: Callable[..., Served], actor: str
 ) -> None:
-    """It forks a process for each that there may be at a time; all begin with the first init, and each has its own answer."""
+    """AWS's forks a process for each that there may be at a time, ours has a thread for each; all begin with the first init, and each has its own answer."""
     (folder / "actor").symlink_to(actor)
-    served = serve(executable="actor", args=["sleep:1000", "copy"], output="json", at_once=4, timeout=30)
+    arguments = ["sleep:1000", "copy"]
+    served = serve(runtime=runtime, executable="actor", args=arguments, output="json", at_once=4, timeout=30)
     with ThreadPoolExecutor(4) as pool:
         begun = time.monotonic()
         futures = [pool.submit(invoke, served, number) for number in range(8)]
@@ -249,4 +261,4 @@ def test_awss_runtime_client_takes_several_invocations_at_once(
     assert [answer.value["event"] for answer in answers] == list(range(8))
     assert {record.environment for record in served.records} == {1}
     assert took < 7  # one after the other they would take 8 seconds
-    assert len([pid for pid in processes_in(folder) if os.getsid(pid)]) == 5
+    assert len([pid for pid in processes_in(folder) if os.getsid(pid)]) == processes

@@ -1,4 +1,5 @@
-"""Whole programs in mode warm, as people would write them or have them, under AWS's own runtime client: alone on a Runtime API, and in AWS's emulator.
+"""Whole programs in mode warm, as people would write them or have them, under AWS's own runtime client: alone on a Runtime API, and in AWS's emulator;
+and under our own runtime, alone.
 
 Each has its settings in a `shim.toml` of its own, and counts what it has done: as long as it goes on counting, it is the same process.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -117,9 +119,9 @@ class Serve(Protocol):
         """With the settings of the program of that name, which is that file, and with these variables."""
 
 
-@pytest.fixture(params=["awslambdaric", "rie"])
+@pytest.fixture(params=["awslambdaric", "rie", "shim"])
 def serve(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> Iterator[Serve]:
-    """Serves a function in either of the two, until the test's end. An error is posted as one, and nothing else is."""
+    """Serves a function in one of the three, until the test's end. An error is posted as one, and nothing else is."""
     in_emulator: Start | None = request.getfixturevalue("start") if request.param == "rie" else None
     log = tmp_path / "log"
     with ExitStack() as until_the_end:
@@ -137,8 +139,9 @@ def serve(request: pytest.FixtureRequest, folder: Path, tmp_path: Path) -> Itera
                 rie = in_emulator(all_variables)
                 return Function(lambda event: rie.invoke(event).value, session=rie.session, folder=folder, log=log)
             api = until_the_end.enter_context(RuntimeApi())
+            ours = [sys.executable, "-m", "shim.runtime"]
             session = Session(
-                [*components.awslambdaric(), "shim.handler"],
+                ours if request.param == "shim" else [*components.awslambdaric(), "shim.handler"],
                 environment=function_environment(folder) | all_variables | {"AWS_LAMBDA_RUNTIME_API": api.address},
                 folder=folder,
                 log=log,
@@ -207,7 +210,7 @@ def test_one_process_gives_each_invocation_its_own_answer(function: Function, pr
 
 
 def test_a_crash_is_an_error_and_the_next_invocation_has_a_new_process(function: Function, program: Program) -> None:
-    """The caller gets the exit code and what the program complained of; the runtime client stays the same."""
+    """The caller gets the exit code and what the program complained of; the runtime stays the same."""
     assert function.invoke(program.event(1)) == answer(program, 1, count=1)
     first, environment = function.child(), function.session.members()
     error_type, message = error(function.invoke(program.malformed))
