@@ -82,6 +82,10 @@ class RuntimeApiError(ShimError):
         super().__init__(message)
 
 
+class PackageError(ShimError):
+    """A deployment package can't be made, read or run."""
+
+
 class ExecutableError(ShimError):
     """The executable's doing.
 
@@ -203,10 +207,22 @@ class OutputTooLarge(ExecutableError):
         limit: bytes that are allowed.
     """
 
-    def __init__(self, *, size: int, limit: int, encoded: bool, stopped: bool = True, **facts: Unpack[Facts]) -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        limit: int,
+        encoded: bool,
+        stopped: bool = True,
+        collected: bool = False,
+        **facts: Unpack[Facts],
+    ) -> None:
         self.size = size
         self.limit = limit
-        if not stopped:
+        if collected:
+            happened = f"streamed more than the {limit} bytes that Lambda accepts of an answer that is collected, and was stopped after {size}"
+            cure = "run it with python -m shim.runtime, which streams, or put the result into S3 and return its bucket and key"
+        elif not stopped:
             happened = f"posted a response of {size} bytes, more than max_output_bytes allows, {limit}"
             cure = "make it answer with less, or put the result into S3 and return its bucket and key"
         elif encoded:

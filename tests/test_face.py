@@ -28,6 +28,7 @@ WIRE_NAMES = {
     "NotReady",
     "OutputInvalid",
     "OutputTooLarge",
+    "PackageError",
     "ReplyMissing",
     "ReplyUnexpected",
     "ReportedError",
