@@ -1,0 +1,1 @@
+"""Deployment packages: what is in them, and what Lambda has itself."""
