@@ -39,13 +39,6 @@ BODILESS = (204, 304)
 """The statuses whose answers have no body (RFC 9110, 6.4.1)."""
 
 
-@lru_cache(maxsize=64)
-def _field(name: str) -> str | None:
-    """The name of a header in lower case; None where it is none."""
-    field = name.lower()
-    return field if field and TOKEN.issuperset(field) else None
-
-
 class Answer:
     """What the server answered: header names are in lower case."""
 
@@ -84,7 +77,7 @@ class Connection:
         return -1 if self._socket is None else self._socket.fileno()
 
     def ask(self, head: bytes, body: bytes = b"") -> Answer:
-        """The answer to a request, before which is looked whether the server has closed the connection meanwhile.
+        """The answer to a request.
 
         Raises:
             RuntimeApiError: the server can't be reached, or what it sends is no answer.
@@ -172,34 +165,13 @@ class Connection:
             self._socket = connection
         return self._socket
 
-    def _head(self) -> tuple[int, dict[str, str]]:
+    def _head(self) -> tuple[int, Mapping[str, str]]:
         """The status and the headers of the next answer."""
-        # Names are ASCII; values may be more, as a client context is.
-        text = self._up_to(b"\r\n\r\n", LONGEST_HEAD, "a head").decode("utf-8", "surrogateescape")
-        first, *lines = text.split("\r\n")
-        code = first[9:12]
-        if first[:9] not in VERSIONS or not (code.isascii() and code.isdecimal()) or first[12:13].strip():
-            self._malform(f"the status line {first[:80]!r}")
-        headers: dict[str, str] = {}
-        for line in lines:
-            name, colon, value = line.partition(":")
-            field = _field(name)
-            if field is None or not colon:
-                self._malform(f"the header {line[:80]!r}")
-            headers[field] = value.strip(" \t")
-        if not "".join(lines).isprintable() and not CONTROLS.isdisjoint("".join(lines)):
-            self._malform("a control character in its head")
-        if len(headers) < len(lines):
-            self._look_at_repeated(lines)
-        if first[:9] == VERSIONS[1]:
-            headers["connection"] = "close"
-        return int(code), headers
-
-    def _look_at_repeated(self, lines: list[str]) -> None:
-        """Headers that come twice: of two that are different and say where a body ends, neither can be believed."""
-        ends = {line.lower().replace(" ", "") for line in lines if line.lower().startswith(FRAMINGS)}
-        if len(ends) > 1:
-            self._malform(f"different answers to where its body ends: {', '.join(sorted(ends))[:80]}")
+        head = self._up_to(b"\r\n\r\n", LONGEST_HEAD, "a head")
+        try:
+            return _read(head)
+        except ValueError as what:
+            self._malform(str(what))
 
     def _body(self, status: int, headers: Mapping[str, str]) -> bytes:
         coding, length = headers.get("transfer-encoding"), headers.get("content-length")
@@ -301,3 +273,37 @@ class Connection:
             f"the connection to Lambda's Runtime API is broken: {error.strerror or error}",
             is_silent=not self._has_heard,
         ) from None
+
+
+def _read(head: bytes) -> tuple[int, Mapping[str, str]]:
+    """The status and the headers that a head says; raises ValueError where it is none."""
+    # Names are ASCII; values may be more, as a client context is.
+    first, *lines = head.decode("utf-8", "surrogateescape").split("\r\n")
+    code = first[9:12]
+    if first[:9] not in VERSIONS or not (code.isascii() and code.isdecimal()) or first[12:13].strip():
+        raise ValueError(f"the status line {first[:80]!r}")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        field = _field(name)
+        if field is None or not colon:
+            raise ValueError(f"the header {line[:80]!r}")
+        headers[field] = value.strip(" \t")
+    if len(headers) < len(lines):
+        # Of two that are different and say where a body ends, neither can be believed.
+        ends = {line.lower().replace(" ", "") for line in lines if line.lower().startswith(FRAMINGS)}
+        if len(ends) > 1:
+            raise ValueError(f"different answers to where its body ends: {', '.join(sorted(ends))[:80]}")
+    said = "".join(lines)
+    if not said.isprintable() and not CONTROLS.isdisjoint(said):
+        raise ValueError("a control character in its head")
+    if first[:9] == VERSIONS[1]:
+        headers["connection"] = "close"
+    return int(code), headers
+
+
+@lru_cache(maxsize=64)
+def _field(name: str) -> str | None:
+    """The name of a header in lower case; None where it is none."""
+    field = name.lower()
+    return field if field and TOKEN.issuperset(field) else None

@@ -63,7 +63,8 @@ class Loop:
                 trace_id=call.headers.get(_TRACE_ID),
                 is_valid=self._is_checked,
             )
-            until = invocation.deadline(self._margin, self._grace).give_up_at
+            if stream is not None:
+                until = invocation.deadline(self._margin, self._grace).give_up_at
             answer = self._shim.run(invocation, stream)
         except RuntimeApiError as broken:
             self._note(call, f"{broken}: {self._client.verdict() or 'it was content with less'}")
