@@ -175,6 +175,18 @@ def test_a_kept_script_that_does_so_gives_that_message(what: str, package: Path)
     assert matches(table("Errors")[what][0], said), said
 
 
+def test_a_package_with_a_link_to_nothing_gives_that_message(tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "x").symlink_to("gone")
+    command = [sys.executable, "-m", "shim.cli", "pack", "--include", "bin", sys.executable]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    said = " ".join(answer.stderr.split()).removeprefix("PackageError: ").replace(str(folder), "bin")
+    assert matches(table("Errors")["PackageError"][0], said), said
+    assert answer.returncode == 1
+
+
 def test_a_runtime_whose_api_is_silent_gives_that_message(tmp_path: Path) -> None:
     program = tmp_path / "program"
     write(program, b"#!/bin/sh\n")

@@ -10,6 +10,7 @@ from shim import __version__
 from shim.cli.display import STDOUT, write
 from shim.cli.ending import Debug  # noqa: TC001 - Typer reads the annotation
 from shim.cli.invoke import invoke
+from shim.cli.pack import pack
 from shim.cli.serve import serve
 
 EXIT_CODES = "Exit codes: 0 it worked · 1 what was run failed · 2 a mistake in what was asked · 130 Ctrl-C"
@@ -23,6 +24,7 @@ app = typer.Typer(
 # What follows EXECUTABLE is the program's, even if it looks like an option of ours.
 app.command(context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)(invoke)
 app.command(context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)(serve)
+app.command(epilog=EXIT_CODES)(pack)
 
 
 def _version(value: bool) -> None:

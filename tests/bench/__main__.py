@@ -15,11 +15,12 @@ from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from .package import PACKAGE_ROWS
 from .rows import ROWS, Row
 from .runtime import RUNTIME_ROWS
 from .workbench import Workbench
 
-ALL_ROWS = ROWS | RUNTIME_ROWS
+ALL_ROWS = ROWS | RUNTIME_ROWS | PACKAGE_ROWS
 PEER_EACH = 6
 """The Node.js shims take a turn each so many rounds: each starts a process of its own, and their medians vary little."""
 

@@ -1,7 +1,7 @@
 """The rows of the table: what is measured, against which floor, and what the ratio may be at most.
 
 A row is made on a Workbench and gives functions that measure once and return seconds (or what its unit says). A new row is a function in
-ROWS; those of our own runtime are in runtime.py.
+ROWS; those of our own runtime are in runtime.py, those of packages in package.py.
 """
 
 from __future__ import annotations
