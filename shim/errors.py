@@ -252,8 +252,8 @@ class OutputInvalid(ExecutableError):
         self.offset = offset
         start = max(0, (offset or 0) - 20)
         self.excerpt = bytes(reply[start : start + 60])
-        where = "" if offset is None else f" at byte {offset}"
-        happened = f"wrote a reply that is no valid result: {reason}{where} of {len(reply)}, near {self.excerpt!r}"
+        where = f" ({len(reply)} bytes)" if offset is None else f" at byte {offset} of {len(reply)}"
+        happened = f"wrote a reply that is no valid result: {reason}{where}, near {self.excerpt!r}"
         super().__init__(happened, cure=cure, **facts)
 
 

@@ -131,7 +131,7 @@ class Parent:
             ShimError: how it ended can't be known.
         """
         framing = child.framing
-        stalled = child.sink is not None and child.sink.is_full
+        stalled = _is_held_back(child)
         try:
             stopped = (
                 None if child.gone else child.stop(deadline.grace if grace is None else grace, deadline.give_up_at)
@@ -220,11 +220,13 @@ class Parent:
         held = child.pipes_open
         if not held:
             return False
-        until = now() + self.linger
-        if deadline.stop_at is not None:
-            until = min(until, deadline.stop_at)
-        while child.pipes_open and child.attend(until):
-            pass
+        left = self.linger
+        while child.pipes_open and left > 0 and (deadline.stop_at is None or now() < deadline.stop_at):
+            began, waits = now(), _is_held_back(child)
+            until = deadline.stop_at if waits else began + left
+            child.attend(until if deadline.stop_at is None or until is None else min(until, deadline.stop_at))
+            if not waits:  # the time in which we hold it back is not its own
+                left -= now() - began
         turns = EMPTYING  # what is in them is read: then an end of file shows, if they are not held
         while turns and child.pipes_open and now() < deadline.give_up_at:
             child.attend(now())
@@ -244,6 +246,11 @@ class Parent:
                 f"{self.name} left {swept} process{'es' if swept > 1 else ''} behind, which were killed",
                 request_id=request.request_id,
             )
+
+
+def _is_held_back(child: Child) -> bool:
+    """Whether its reply is not read, since its caller takes no more."""
+    return child.sink is not None and child.sink.is_full
 
 
 def _has_written(framing: EndOfFile | Framing) -> bool:

@@ -10,32 +10,33 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-def find_packages() -> None:
-    """Lets modules be found where Lambda's own runtime finds them: in the package, in layers, and beside us.
-
-    https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-searchpath
-    """
-    if HERE in sys.path:
-        sys.path.remove(HERE)  # this folder was run
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    folders = [
-        os.environ.get("LAMBDA_TASK_ROOT", ""),
-        f"/opt/python/lib/{version}/site-packages",
-        "/opt/python",
-    ]
-    sys.path[:0] = [folder for folder in folders if os.path.isdir(folder) and folder not in sys.path]
-    others = [os.environ.get("LAMBDA_RUNTIME_DIR", ""), os.path.dirname(os.path.dirname(HERE))]
-    sys.path += [folder for folder in others if os.path.isdir(folder) and folder not in sys.path]
+ROOT = os.path.dirname(os.path.dirname(HERE))
+FOLDERS = [
+    os.environ.get("LAMBDA_TASK_ROOT", ""),
+    f"/opt/python/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages",
+    "/opt/python",
+    os.environ.get("LAMBDA_RUNTIME_DIR", ""),
+]
+"""Where Lambda's own runtime finds modules: in the package, in layers, beside itself
+(https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-searchpath)."""
 
 
 def main() -> NoReturn:
-    """Builds the Shim and serves it, until Lambda ends it."""
-    find_packages()
+    """Runs our own runtime, until Lambda ends it."""
+    if HERE in sys.path:  # this folder was run
+        sys.path.remove(HERE)
+    # What we need is found behind the standard library: a function may have a json.py of its own.
+    behind = next((at for at, folder in enumerate(sys.path) if folder.endswith("-packages")), len(sys.path))
+    sys.path[behind:behind] = _known([ROOT, *FOLDERS])
     from shim.runtime.service import Service  # noqa: PLC0415 - it is to be found first
 
+    # Then what the function has goes before all, as in Lambda's own runtime.
+    sys.path[:0] = [folder for folder in FOLDERS if os.path.isdir(folder)]
     Service(os.environ, sys.argv[1:]).run()
+
+
+def _known(folders: list[str]) -> list[str]:
+    return [folder for folder in folders if os.path.isdir(folder) and folder not in sys.path]
 
 
 if __name__ == "__main__":

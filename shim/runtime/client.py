@@ -134,7 +134,7 @@ class Client:
             RuntimeApiError: it does not say.
         """
         try:
-            return refusal(self._connection.receive())
+            return refusal(self._connection.last_words or self._connection.receive())
         finally:
             self._connection.close()
 

@@ -59,7 +59,15 @@ class Connection:
 
     def __init__(self, address: str) -> None:
         host, _, port = address.rpartition(":")
-        if not (host and port.isascii() and port.isdecimal() and int(port) < 65_536):
+        if not (
+            host
+            and address.isascii()
+            and address.isprintable()
+            and " " not in address
+            and port.isascii()
+            and port.isdecimal()
+            and int(port) < 65_536
+        ):
             raise RuntimeApiError(f"AWS_LAMBDA_RUNTIME_API must be host:port, not {address!r}")
         self.address = address
         self._where = (host, int(port))
@@ -70,6 +78,8 @@ class Connection:
         self._at = 0
         """How much of it was taken."""
         self._has_heard = False
+        self.last_words: Answer | None = None
+        """What the server answered before it closed the connection in the middle of a request."""
 
     @property
     def descriptor(self) -> int:
@@ -77,12 +87,17 @@ class Connection:
         return -1 if self._socket is None else self._socket.fileno()
 
     def ask(self, head: bytes, body: bytes = b"") -> Answer:
-        """The answer to a request.
+        """The answer to a request, which may come before all of it was taken.
 
         Raises:
             RuntimeApiError: the server can't be reached, or what it sends is no answer.
         """
-        self.send(head, body)
+        try:
+            self.send(head, body)
+        except RuntimeApiError:
+            if self.last_words is None:
+                raise
+            return self.last_words
         return self.receive()
 
     def send(self, head: bytes, body: bytes = b"") -> None:
@@ -91,13 +106,14 @@ class Connection:
         Raises:
             RuntimeApiError: the server can't be reached, or closes the connection.
         """
-        connection = self._prepared()
+        connection = self.prepare()
         try:
             if len(body) < PIECE:
                 connection.sendall(head + body)
             elif (sent := connection.sendmsg((head, body))) < len(head) + len(body):  # a signal came in between
                 connection.sendall(memoryview(head + body)[sent:])
         except OSError as error:
+            self._hear_last_words()
             self._fail(error)
 
     def offer(self, data: bytes | memoryview) -> int:
@@ -113,7 +129,15 @@ class Connection:
         except BlockingIOError:
             return 0
         except OSError as error:
+            self._hear_last_words()
             self._fail(error)
+
+    def _hear_last_words(self) -> None:
+        """Who takes no more of a request may have said why: what it has sent can still be read."""
+        try:
+            self.last_words = self.receive()
+        except RuntimeApiError:
+            pass
 
     def receive(self) -> Answer:
         """The answer to what was sent.
@@ -146,17 +170,25 @@ class Connection:
         if connection is not None:
             connection.close()
 
-    def _prepared(self) -> socket.socket:
-        """The connection, if it may be used again, or a new one. What came since the last answer belongs to no request: it is not read as the next."""
+    def prepare(self) -> socket.socket:
+        """The connection, if it may be used again, or a new one. What came since the last answer belongs to no request: it is not read as the next.
+
+        Raises:
+            RuntimeApiError: the server can't be reached.
+        """
+        self.last_words = None
+        self._has_heard = False
         if self._socket is not None and (self._at < len(self._buffer) or self._poll.poll(0)):
             self.close()
         if self._socket is None:
-            connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            connection = None
             try:
+                connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
                 connection.connect(self._where)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError as error:
-                connection.close()
+                if connection is not None:
+                    connection.close()
                 raise RuntimeApiError(
                     f"Lambda's Runtime API at {self.address} can't be reached: {error.strerror or error}"
                 ) from None

@@ -23,7 +23,7 @@ class Failure:
         category: what Lambda counts it as, where that is not the error's own kind: `Lambda-Runtime-Function-Error-Type`.
     """
 
-    def __init__(self, error: Exception, request_id: str | None = None, *, category: str | None = None) -> None:
+    def __init__(self, error: BaseException, request_id: str | None = None, *, category: str | None = None) -> None:
         self.error_type = sendable(type(error).__name__)
         self.message = sendable(str(error))
         self.request_id = request_id
@@ -39,15 +39,31 @@ class Failure:
 
     def body(self) -> bytes:
         """What its caller gets."""
-        told: dict[str, object] = {"errorMessage": self.message, "errorType": self.error_type}
+        return self._body(self.message, self.stack_trace)
+
+    def short_body(self, most: int) -> bytes:
+        """The same in so many bytes: without a stack trace, and with the beginning of the message, where it has more."""
+        body = self.body()
+        message = self.message
+        while len(body) > most:
+            body = self._body(message if message is self.message else f"{message}…", [])
+            message = message[: len(message) * 3 // 4]
+        return body
+
+    def _body(self, message: str, stack_trace: list[object]) -> bytes:
+        told: dict[str, object] = {"errorMessage": message, "errorType": self.error_type}
         if self.request_id is not None:
             told["requestId"] = self.request_id
-        return orjson.dumps({**told, "stackTrace": self.stack_trace})
+        return orjson.dumps({**told, "stackTrace": stack_trace})
 
     def headers(self) -> list[tuple[str, str]]:
         """What Lambda itself, and X-Ray, are told of it."""
         exception = {"message": self.message[:LONGEST_CAUSE], "type": self.error_type, "stack": []}
-        cause = {"working_directory": os.getcwd(), "exceptions": [exception], "paths": []}
+        try:
+            folder = os.getcwd()
+        except FileNotFoundError:  # it is gone
+            folder = ""
+        cause = {"working_directory": folder, "exceptions": [exception], "paths": []}
         return [
             (messages.FUNCTION_ERROR_TYPE, self.category),
             (messages.XRAY_ERROR_CAUSE, json.dumps(cause)),  # in ASCII, as a header is

@@ -25,14 +25,15 @@ def shim_of(handler: str) -> Shim:
         module, _, name = handler.rpartition(".")
         if not module:
             raise SettingsError([f"the handler must be MODULE.NAME, like shim.handler, not {handler!r}"])
+        of_function = import_module(module.replace("/", "."))
         try:
-            shim = getattr(import_module(module.replace("/", ".")), name)
+            shim = getattr(of_function, name)
         except AttributeError:
             raise SettingsError([f"the handler {handler} is missing: {module} has no {name}"]) from None
         if not isinstance(shim, Shim):
             raise SettingsError(
                 [
-                    f"the handler {handler} must be a Shim, not {type(shim).__name__}: this runtime runs nothing else; without AWS_LAMBDA_EXEC_WRAPPER Lambda's own does"
+                    f"the handler {handler} must be a Shim, not {type(shim).__name__}: this runtime runs nothing else; Lambda's own runs any handler"
                 ]
             )
     shim._introduce(streams=True)  # noqa: SLF001 - our own class

@@ -9,6 +9,7 @@ from _thread import start_new_thread
 from shim import __version__, snapshot
 from shim.children import lifetime, sweep
 from shim.errors import RuntimeApiError
+from shim.invocation import now
 from shim.logs import function_log
 from shim.runtime.client import Client
 from shim.runtime.extension import Extension
@@ -28,6 +29,16 @@ else:
 
 BUDGET = 0.3
 """Seconds that taking down the children may take after SIGTERM: 500 ms after it Lambda kills all that is left."""
+PATIENCE = 0.1
+"""Seconds that the last words may take to get into the log."""
+
+
+class Leaving(SystemExit):
+    """This process ends, with that exit code."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Service:
@@ -47,23 +58,42 @@ class Service:
         self._log = function_log()
 
     def run(self) -> NoReturn:
-        """Serves until SIGTERM, with exit code 0, or until it can't go on, with 1."""
-        signal.signal(signal.SIGTERM, lambda *_: self._leave(0))
+        """Serves until SIGTERM, with exit code 0, or until it can't go on, with 1. Threads of the function's own don't keep it."""
+        signal.signal(signal.SIGTERM, self._hear_sigterm)
+        code = 1
         try:
-            client = self._client()
-            shim = self._built(client)
-            if self._snapshots:
-                self._sleep(client)
-            else:
-                self._extension = Extension(self._address)  # kept: with its connection it would take back its call
-                self._note(
-                    "refused the registration as an extension, and won't tell of its end", self._extension.register()
-                )
-        except RuntimeApiError as error:
-            self._give_up(error)
-        for _ in range(self._at_once - 1):
-            start_new_thread(self._serve, (shim,))
-        self._serve(shim, client)
+            self._serve()
+        except Leaving as leaving:
+            code = leaving.number
+        except KeyboardInterrupt:
+            code = 130
+        except BaseException as error:
+            self._tell(error)
+        self._end(code)
+
+    def _serve(self) -> NoReturn:
+        client = self._client()
+        shim = self._built(client)
+        if self._snapshots:
+            self._sleep(client)
+        else:
+            self._extension = Extension(self._address)  # kept: with its connection it would take back its call
+            refusal = self._extension.register()
+            self._note("refused the registration as an extension, and won't tell of its end", refusal)
+        try:
+            for _ in range(self._at_once - 1):
+                start_new_thread(self._serve_beside, (shim,))
+        except RuntimeError as error:
+            self._fail(client.fail_init, Failure(error), 1)
+        Loop(client, shim, self._log).run()
+
+    def _serve_beside(self, shim: Shim) -> None:
+        """One loop more, in a thread of its own and with a connection of its own. What ends one ends all: Lambda starts another environment."""
+        try:
+            Loop(self._client(), shim, self._log).run()
+        except BaseException as error:
+            self._tell(error)
+            self._end(1)
 
     def _client(self) -> Client:
         return Client(self._address, version=__version__)
@@ -72,7 +102,9 @@ class Service:
         """The Shim. Where there is none Lambda is told why, and this process ends."""
         try:
             return shim_of(self._handler)
-        except Exception as error:
+        except Leaving:
+            raise
+        except (Exception, SystemExit) as error:
             self._fail(client.fail_init, Failure(error), 1)
 
     def _sleep(self, client: Client) -> None:
@@ -94,29 +126,34 @@ class Service:
         """Tells the log and Lambda why there will be no invocations, and ends this process."""
         self._log.tell_failure(failure.error_type, failure.message, failure.stack_trace, None)
         self._note("refused to hear of it", post(failure))
-        sys.exit(code)
+        raise Leaving(code)
 
     def _note(self, what: str, refusal: str | None) -> None:
         if refusal is not None:
             self._log.note(f"Lambda {what}: {refusal}")
 
-    def _serve(self, shim: Shim, client: Client | None = None) -> NoReturn:
-        """One loop, with a connection of its own."""
-        try:
-            Loop(client or self._client(), shim, self._log).run()
-        except RuntimeApiError as error:
-            self._give_up(error)
+    def _hear_sigterm(self, *_: object) -> NoReturn:
+        """Lambda ends the execution environment."""
+        lifetime.end_all(BUDGET)
+        if self._at_once > 1:
+            self._end(0)
+        raise Leaving(0)  # what runs is ended on the way
 
-    def _give_up(self, error: RuntimeApiError) -> NoReturn:
-        """Ends this process, whichever of its threads finds that it can't go on: Lambda starts another."""
-        self._log.note(str(error), level="ERROR")
-        self._leave(1)
+    def _tell(self, error: BaseException) -> None:
+        """Says in the log why this process can't go on."""
+        if isinstance(error, RuntimeApiError):
+            self._log.note(str(error), level="ERROR")
+        else:
+            failure = Failure(error)
+            self._log.tell_failure(failure.error_type, failure.message, failure.stack_trace, None)
 
-    def _leave(self, code: int) -> NoReturn:
+    def _end(self, code: int) -> NoReturn:
         """Ends this process and its children, in whichever thread: by the ladder, where they are kept, else at once."""
         lifetime.end_all(BUDGET)
-        if self._at_once == 1:
-            sys.exit(code)  # what runs is ended on the way
-        for pid in list(sweep.driven):  # other threads'
+        for pid in list(sweep.driven):  # what other threads drive
             sweep.kill_group(pid)
-        os._exit(code)
+        self._log.settle(PATIENCE, now() + PATIENCE)
+        try:
+            sys.stdout.flush()
+        finally:
+            os._exit(code)

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 LAST = b"0\r\n\r\n"
 """The chunk that ends a response, and no trailers."""
+MOST_OF_AN_ERROR = 2800
+"""Bytes of an error in the trailers, which become a third more in base64: a server in Go takes 4,096 of trailers, and panics at more
+(net/http, transfer.go; so does AWS's emulator)."""
+MOMENT = 0.05
+"""Seconds that are left for the answer to the end in any case: all may be sent, and the clock have passed."""
+LONGEST_WAIT = 2_000_000
+"""Seconds from which on there is no end to wait for: poll(2) takes 2**31 milliseconds."""
 
 
 class Stream:
@@ -52,14 +59,16 @@ class Stream:
         Raises:
             RuntimeApiError: the connection is broken, or can't be made.
         """
-        self._begin()
-        self._unsent = memoryview(_chunk(data))
+        self._unsent = memoryview(self._beginning() + _chunk(data))
         self.push()
 
-    def _begin(self) -> None:
-        if not self.has_begun:
-            self.has_begun = True
-            self._connection.send(self._head)
+    def _beginning(self) -> bytes:
+        """The head, which goes before all else."""
+        if self.has_begun:
+            return b""
+        self.has_begun = True
+        self._connection.prepare()
+        return self._head
 
     def push(self) -> None:
         """Sends as much of what waits as is taken now.
@@ -90,13 +99,13 @@ class Stream:
         """
         last = _chunk(rest) + LAST if rest else LAST
         if failure is not None:
-            body = b64encode(failure.body()).decode()
+            body = b64encode(failure.short_body(MOST_OF_AN_ERROR)).decode()
             last = (
                 f"0\r\n{messages.FUNCTION_ERROR_TYPE}: {failure.category}\r\n{messages.FUNCTION_ERROR_BODY}: {body}\r\n\r\n"
             ).encode()
-        self._begin()
-        self._unsent = memoryview(bytes(self._unsent) + last)
+        self._unsent = memoryview(bytes(self._unsent) + self._beginning() + last)
         self.push()
+        until = max(until, now() + MOMENT)
         poll = select.poll()
         has_answer = False
         while not has_answer:  # it may come before the end, where that is refused
@@ -105,7 +114,7 @@ class Stream:
                 self._connection.reset()
                 return None
             poll.register(self.descriptor, select.POLLIN | (select.POLLOUT if self.is_full else 0))
-            for _, event in poll.poll(left * 1000):
+            for _, event in poll.poll(min(left, LONGEST_WAIT) * 1000):
                 has_answer = bool(event & ~select.POLLOUT)
                 if not has_answer:
                     self.push()
