@@ -140,7 +140,7 @@ def describe(path: str) -> str:
     """What the file is, in a few words: "16,184 bytes, x86_64", "312 bytes, a script for /bin/sh"."""
     try:
         with _File(path) as file:
-            words = _script(file[:FIRST_LINE])
+            words = script_words(file[:FIRST_LINE])
             kind = f"a script for {words[0]}" if words else Elf(file).machine
             return f"{len(file):,} bytes, {kind}"
     except (OSError, ElfInvalid):
@@ -152,11 +152,11 @@ def loader_of(path: str, *, search: str, folder: str) -> tuple[str, str] | None:
     try:
         for _ in range(NESTED):
             with _File(path) as file:
-                words = _script(file[:FIRST_LINE])
+                words = script_words(file[:FIRST_LINE])
                 if not words:
                     loader = Elf(file).interpreter
                     return None if loader is None else (os.path.join(folder, loader), path)
-            program = _program_of_env(words)
+            program = program_of_env(words)
             path = os.path.join(folder, words[0]) if program is None else _found(program, search, folder) or ""
     except (OSError, ElfInvalid):
         pass  # it can't be read, or has gone
@@ -216,7 +216,7 @@ def _look_at(path: str, search: str, folder: str, *, refused: bool = False, dept
     with file:
         first = file[:FIRST_LINE]
         if first.startswith(b"#!"):
-            return _look_at_script(first, search, folder, refused=refused, depth=depth)
+            return look_at_script(first, search, folder, refused=refused, depth=depth)
         finding = _look_at_program(file, first, folder, refused=refused)
     if finding is not None and not refused and _takes_other_formats():
         return None
@@ -229,7 +229,7 @@ def _look_at_program(file: _File, first: bytes, folder: str, *, refused: bool) -
     if not first:
         return ExecutableNotRunnable, "is empty (0 bytes)", "check that the build wrote it, and package it again"
     if not first.startswith(MAGIC):
-        return _not_a_program(first, here)
+        return not_a_program(first, here)
     try:
         elf = Elf(file)
         loader = elf.interpreter
@@ -259,11 +259,13 @@ def _look_at_program(file: _File, first: bytes, folder: str, *, refused: bool) -
     return None
 
 
-def _not_a_program(first: bytes, here: str) -> Finding:
+def not_a_program(first: bytes, here: str) -> Finding:
+    """What a file is that the kernel does not take for a program, by its first bytes."""
     if first.startswith(b"\xef\xbb\xbf#!"):
         happened = "begins with a byte order mark before its #!, so that the kernel does not take it for a script"
         return ExecutableNotRunnable, happened, "save it as UTF-8 without a byte order mark"
-    kinds = {b"MZ": "a program for Windows", b"\xcf\xfa\xed\xfe": "a program for macOS", b"PK\3\4": "a zip"}
+    macos = dict.fromkeys((b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\xca\xfe\xba\xbe"), "a program for macOS")
+    kinds = {b"MZ": "a program for Windows", **macos, b"PK\3\4": "a zip"}
     kind = next((kinds[magic] for magic in kinds if first.startswith(magic)), None)
     if kind is not None:
         return ExecutableNotRunnable, f"is {kind}", f"build it for Linux on {here}"
@@ -287,9 +289,9 @@ def _without_loader(loader: str) -> Finding:
     return ExecutableNotRunnable, happened, "link it statically, or build it on a system like this one"
 
 
-def _look_at_script(first: bytes, search: str, folder: str, *, refused: bool, depth: int) -> Finding | None:
+def look_at_script(first: bytes, search: str, folder: str, *, refused: bool, depth: int) -> Finding | None:
     """What is wrong with a script's first line, or with the interpreter that it names."""
-    words = _script(first)
+    words = script_words(first)
     if not words:
         return (
             ExecutableNotRunnable,
@@ -315,7 +317,7 @@ def _look_at_script(first: bytes, search: str, folder: str, *, refused: bool, de
 
 def _missing_interpreter(words: list[str], search: str, folder: str) -> tuple[str, str, str]:
     """The interpreter that is not there, where it was sought, and the cure; nothing where it is there."""
-    interpreter, program = words[0], _program_of_env(words)
+    interpreter, program = words[0], program_of_env(words)
     if not os.path.exists(os.path.join(folder, interpreter)):
         name = os.path.basename(interpreter)
         cure = f"name one that exists in its first line, or package one in bin/ and begin with #!/usr/bin/env {name}"
@@ -328,7 +330,7 @@ def _missing_interpreter(words: list[str], search: str, folder: str) -> tuple[st
     return "", "", ""
 
 
-def _script(first: bytes) -> list[str]:
+def script_words(first: bytes) -> list[str]:
     """The interpreter and its one argument, as the kernel reads them from a script's first line (execve(2)); [] where it is no script."""
     if not first.startswith(b"#!"):
         return []
@@ -337,7 +339,7 @@ def _script(first: bytes) -> list[str]:
     return [word for word in (interpreter, argument.lstrip(" ")) if word]
 
 
-def _program_of_env(words: list[str]) -> str | None:
+def program_of_env(words: list[str]) -> str | None:
     """What `#!/usr/bin/env PROGRAM` looks for; None where env is given options or variables, which only env understands."""
     if words[0] not in ("/usr/bin/env", "/bin/env") or len(words) < 2:
         return None

@@ -7,13 +7,14 @@ from typing import Annotated
 import typer
 
 from shim import __version__
+from shim.cli.check import check
 from shim.cli.display import STDOUT, write
 from shim.cli.ending import Debug  # noqa: TC001 - Typer reads the annotation
 from shim.cli.invoke import invoke
 from shim.cli.pack import pack
 from shim.cli.serve import serve
 
-EXIT_CODES = "Exit codes: 0 it worked · 1 what was run failed · 2 a mistake in what was asked · 130 Ctrl-C"
+EXIT_CODES = "Exit codes: 0 it worked · 1 what was run or judged failed · 2 a mistake in what was asked · 130 Ctrl-C"
 
 app = typer.Typer(
     name="shim",
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command(context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)(invoke)
 app.command(context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)(serve)
 app.command(epilog=EXIT_CODES)(pack)
+app.command(epilog=EXIT_CODES)(check)
 
 
 def _version(value: bool) -> None:

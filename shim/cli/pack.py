@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
@@ -16,11 +17,9 @@ from shim.cli.packing import packing
 from shim.errors import PackageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from shim.package.pack import Order, Packed
-    from shim.package.problem import Problem
-    from shim.package.tree import File
 
 PANEL = "The package"
 SETTINGS = "Settings of shim (in the package's shim.toml)"
@@ -127,7 +126,7 @@ def pack(  # noqa: PLR0913 - the options of a command are its parameters
 ) -> None:
     """Makes a deployment package: executables, the libraries that Lambda lacks, and shim with what it needs and these settings.
 
-    The same files and options give the same zip, byte for byte.
+    The same files and options, packed by the same Python, give the same zip, byte for byte.
 
     [bold]Examples[/bold]
 
@@ -158,8 +157,13 @@ def pack(  # noqa: PLR0913 - the options of a command are its parameters
             upx=upx,
             force=force,
         )
+        from shim.package.check import check  # noqa: PLC0415 - likewise
+        from shim.package.targets import RUNTIMES  # noqa: PLC0415 - likewise
+
+        # What it is for is known, and what is packed has just been hashed.
+        judge = partial(check, target=RUNTIMES[runtime], architecture=architecture, sums=False)
         with packing() as watch:
-            packed = make(order, judge=_judge, watch=watch)
+            packed = make(order, judge=judge, watch=watch)
         _show(order, packed)
 
 
@@ -168,10 +172,6 @@ def _settings(given: dict[str, str | None], runtime: str) -> dict[str, object]:
     if not runtime.startswith("python"):  # none may be given, whatever its value
         return {name: text for name, text in given.items() if text is not None}
     return keywords(None, (), given, environ={"SHIM_EXECUTABLE": "program"}, folder=os.path.dirname(__file__))
-
-
-def _judge(_files: Sequence[File]) -> list[Problem]:
-    return []
 
 
 def _show(order: Order, packed: Packed) -> None:

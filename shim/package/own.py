@@ -20,7 +20,7 @@ WRAPPER = "shim/runtime/wrapper"
 
 
 def own_files(*, with_runtime: bool) -> Iterator[File]:
-    """The files of `shim`, as they are installed here, without byte code: that of another Python would be of no use.
+    """The files of `shim`, as they are installed here, without byte code: what there is may be of another Python, and tells when it was made.
 
     Raises:
         PackageError: they can't be read.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shim.elf import MAGIC, Elf, ElfInvalid
 from shim.errors import PackageError, SettingsError
-from shim.package import archive, wheels
+from shim.package import archive, bytecode, wheels
 from shim.package.carried import carried, needs_of
 from shim.package.libc import FOLDER as LIBC_FOLDER, with_libc
 from shim.package.manifest import settings_file, sums_file
@@ -19,6 +19,7 @@ from shim.package.own import WRAPPER, own_files
 from shim.package.problem import Problem
 from shim.package.sources import Include, executable, included
 from shim.package.targets import RUNTIMES
+from shim.package.taskroot import TASK_ROOT
 from shim.package.tool import run
 from shim.package.tree import PROGRAM, File, refuse_collisions
 from shim.settings import STREAMED, Settings
@@ -36,8 +37,6 @@ NEWEST = "python3.13"
 BOOTSTRAP = "bootstrap"
 """The file that an OS-only runtime starts."""
 HANDLER = "shim.handler"
-TASK_ROOT = "/var/task"
-"""Where Lambda has the package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,10 @@ def pack(
         if order.upx:
             files = [_compressed(file, workshop) if file.name in programs else file for file in files]
         if order.python is not None:
-            files += _of_shim(order, architecture, programs, workshop, held)
+            ours = _of_shim(order, architecture, programs, workshop, held)
+            faster = bytecode.compiled(ours, order.python)
+            warnings += [] if faster else [bytecode.missing(order.python)]
+            files += [*ours, *faster]
         refuse_collisions(files)
         sums = {file.name: archive.checksum(file) for file in files}
         if order.python is not None:
@@ -273,16 +275,6 @@ def _warnings(order: Order, files: Sequence[File]) -> list[Problem]:
     if order.with_libc and not any(file.name.startswith(f"{LIBC_FOLDER}/") for file in files):
         sentence = "--with-libc changes nothing, since no executable is loaded dynamically"
         found.append(Problem("warning", "", sentence, "leave it out"))
-    if order.upx:
-        sentence = "a program that UPX has compressed unpacks itself at every start, which takes tens of milliseconds, and shares no memory"
-        found.append(
-            Problem(
-                "warning",
-                "",
-                sentence,
-                "measure it (shim invoke --repeat 20), and take --upx for what is called rarely",
-            )
-        )
     if order.settings.get("output") in STREAMED and not order.own_runtime:
         sentence = f"with AWS's own runtime for Python, output={order.settings['output']} is collected, up to 6 MiB, and not streamed"
         found.append(Problem("warning", "shim.toml", sentence, "pack it with --own-runtime"))

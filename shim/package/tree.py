@@ -194,7 +194,7 @@ def of_zip(archive: ZipFile) -> list[File]:
     """The files of an archive, in its order; folders are left out. One that was not made on Unix has modes of 0."""
     files = []
     for info in archive.infolist():
-        if not info.is_dir():
+        if info.filename and not info.is_dir():
             mode = info.external_attr >> 16 if info.create_system == UNIX else 0
             files.append(
                 File(info.filename, mode if stat.S_IFMT(mode) else mode | stat.S_IFREG, info.file_size, (archive, info))
