@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,11 +13,13 @@ import typer
 from shim.cli.display import deliver, say, show_error
 from shim.cli.ending import Debug, ending, tell_error
 from shim.cli.exits import MISTAKE
+from shim.cli.function import packaged
 from shim.cli.limits import FUNCTION, Memory, Name, Timeout, finite
 from shim.cli.options import keywords, spelled, with_settings
 from shim.cli.orphans import keep_orphans
 from shim.errors import SettingsError
 from shim.local.context import DEFAULT_NAME
+from shim.local.target import is_zip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,8 +58,8 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
     target: Annotated[
         str,
         typer.Argument(
-            metavar="EXECUTABLE|FOLDER",
-            help="The file to run: below LAMBDA_TASK_ROOT or the current folder, or on PATH. Or the folder of a deployment package.",
+            metavar="EXECUTABLE|FOLDER|ZIP",
+            help="The file to run: below LAMBDA_TASK_ROOT or the current folder, or on PATH. Or a deployment package: its folder, run with this Python's packages beside it, or its zip, run as it would be deployed.",
         ),
     ],
     arguments: Annotated[
@@ -68,12 +71,13 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
     ] = None,
     *,
     runtime: Annotated[
-        Literal["awslambdaric", "shim", "bootstrap"],
+        Literal["awslambdaric", "shim", "bootstrap"] | None,
         typer.Option(
             help="awslambdaric: AWS's own for Python, in this Python. shim: ours, which streams. bootstrap: EXECUTABLE speaks the Runtime API itself, or FOLDER has a file bootstrap that does.",
             rich_help_panel=FUNCTION,
+            show_default="awslambdaric; of a ZIP what it was packed for",
         ),
-    ] = "awslambdaric",
+    ] = None,
     handler: Annotated[
         str | None,
         typer.Option(
@@ -122,7 +126,7 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
         bool,
         typer.Option(
             "--watch",
-            help="Make new execution environments when the executable or the folder changes on disk.",
+            help="Make new execution environments when the executable, the folder or the zip changes on disk.",
             rich_help_panel=SERVER,
         ),
     ] = False,
@@ -154,13 +158,15 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
 ) -> None:
     """Serves a function as Lambda would, until Ctrl-C: boto3, the AWS CLI, curl and browsers can talk to it.
 
-    Options stand before EXECUTABLE or FOLDER; all after it is the program's own.
+    Options stand before EXECUTABLE, FOLDER or ZIP; all after it is the program's own.
 
     [bold]Examples[/bold]
 
     [cyan]shim serve bin/program[/cyan] serves an executable, by shim.handler
 
     [cyan]shim serve --watch --freeze package/[/cyan] serves a deployment package with a shim.toml, anew after each change
+
+    [cyan]shim serve function.zip[/cyan] serves what shim pack has made, with nothing but what is in it
 
     [cyan]shim serve --runtime shim --output stream bin/program[/cyan] streams what it writes, by our own runtime
 
@@ -170,13 +176,19 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
 
     [cyan]shim serve --port 0 --json bin/program[/cyan] tells a script where it is, and what happens
     """
-    with ending(context, _tell_json if as_json else tell_error):
-        from shim.local.deployment import Facts  # noqa: PLC0415 - it loads asyncio, which no other command needs
+    tell = _tell_json if as_json else tell_error
+    with ending(context, tell), ExitStack() as held:
+        from shim.local.deployment import AWSLAMBDARIC, Facts  # noqa: PLC0415 - it loads asyncio, which no other command needs
 
         facts = Facts(name, timeout, memory, at_once, handler, dict(text.split("=", 1) for text in function_env or ()))
         given = {name: text for name, text in settings.items() if text is not None}
-        deployment = _deployed(target, arguments or (), runtime, facts, given)
-        _need("uvicorn", *["watchfiles"] * watch, *["awslambdaric"] * (runtime == "awslambdaric"))
+        _need("uvicorn", *["watchfiles"] * watch)
+        if is_zip(target):
+            package = packaged(target, arguments or (), facts, given, tell, runtime=runtime, watch=watch)
+            deployment = held.enter_context(package)
+        else:
+            deployment = _deployed(target, arguments or (), runtime or AWSLAMBDARIC, facts, given)
+            _need(*["awslambdaric"] * (deployment.runtime == AWSLAMBDARIC))
         keep_orphans()
         from shim.cli.serving import Refused, Service, serve_until_signal  # noqa: PLC0415 - likewise
 

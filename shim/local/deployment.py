@@ -128,7 +128,7 @@ def with_python(  # noqa: PLR0913 - each is something that the caller may want t
         raise SettingsError([f"--handler must be MODULE.NAME, like app.handler, not {handler!r}"])
     if facts.handler and package.executable and not os.path.exists(os.path.join(package.folder, package.executable)):
         raise SettingsError([f"there is no {package.executable} in {package.folder}: name the folder of the handler"])
-    environment = _environment(package.folder, facts, handler, environ)
+    environment = environment_of(package.folder, facts, handler, environ)
     environment["AWS_EXECUTION_ENV"] = f"AWS_Lambda_python3.{sys.version_info.minor}"
     if package.executable is not None:
         environment["SHIM_EXECUTABLE"] = package.executable
@@ -142,7 +142,7 @@ def with_python(  # noqa: PLR0913 - each is something that the caller may want t
         program = _executable_of(package.folder, environment)
         files = files if package.executable is None else _files_of(program, package.folder)
     command = (sys.executable, "-m", PYTHONS[runtime], handler)
-    function = _function(command, environment, package.folder, handler, facts)
+    function = function_of(command, environment, package.folder, handler, facts)
     return Deployment(function, runtime, program, files)
 
 
@@ -163,7 +163,7 @@ def with_bootstrap(
     folder = package.folder
     named = package.executable or os.path.join(folder, "bootstrap")
     handler = facts.handler or os.path.basename(named)
-    environment = _environment(folder, facts, handler, environ)
+    environment = environment_of(folder, facts, handler, environ)
     libraries = (folder, os.path.join(folder, "lib"), environ.get("LD_LIBRARY_PATH", ""))
     environment["LD_LIBRARY_PATH"] = ":".join(filter(None, libraries))
     environment |= facts.variables
@@ -177,10 +177,10 @@ def with_bootstrap(
     if problem is not None:
         raise problem
     files = (folder,) if package.executable is None else _files_of(path, folder)
-    return Deployment(_function((path, *arguments), environment, folder, handler, facts), BOOTSTRAP, path, files)
+    return Deployment(function_of((path, *arguments), environment, folder, handler, facts), BOOTSTRAP, path, files)
 
 
-def _environment(folder: str, facts: Facts, handler: str, environ: Mapping[str, str]) -> dict[str, str]:
+def environment_of(folder: str, facts: Facts, handler: str, environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that every runtime has, but for those of the function's own, which come last."""
     kept = {
         name: value
@@ -226,9 +226,10 @@ def _files_of(path: str, folder: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((path, os.path.realpath(path), os.path.join(folder, "shim.toml"))))
 
 
-def _function(
+def function_of(
     command: tuple[str, ...], environment: Mapping[str, str], folder: str, handler: str, facts: Facts
 ) -> Function:
+    """What starts with that command in that folder, and has those variables."""
     return Function(
         facts.name,
         command,

@@ -8,17 +8,19 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import warnings
 from collections import deque
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from shim.errors import SettingsError
 from shim.local.context import DEFAULT_NAME
-from shim.local.deployment import BOOTSTRAP, OURS, PYTHONS, Facts, Package, with_bootstrap, with_python
+from shim.local.deployment import AWSLAMBDARIC, BOOTSTRAP, OURS, PYTHONS, Facts, Package, with_bootstrap, with_python
 from shim.local.emulator import Emulator
 from shim.local.function import Invocation
+from shim.local.target import is_zip
 from shim.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ class Served:
 def emulator(  # noqa: PLR0913 - each is something that a test may want to choose
     target: str | os.PathLike[str],
     *arguments: str,
-    runtime: Literal["awslambdaric", "shim", "bootstrap"] = "awslambdaric",
+    runtime: Literal["awslambdaric", "shim", "bootstrap"] | None = None,
     handler: str | None = None,
     name: str = DEFAULT_NAME,
     timeout: float = 3.0,
@@ -88,10 +90,12 @@ def emulator(  # noqa: PLR0913 - each is something that a test may want to choos
     """Serves a function as Lambda would, as `shim serve` does. Nothing of it is left after the block.
 
     Args:
-        target: an executable, below LAMBDA_TASK_ROOT or the current folder, or on PATH; or the folder of a deployment package.
+        target: an executable, below LAMBDA_TASK_ROOT or the current folder, or on PATH; or a deployment package: its folder, run with this Python's
+            packages beside it, or its zip, run as it would be deployed.
         arguments: the executable's.
         runtime: "awslambdaric": AWS's own for Python, in this Python, with `shim.handler` or another handler. "shim": ours, which streams.
-            "bootstrap": the executable speaks the Runtime API itself, or the folder has a file `bootstrap` that does.
+            "bootstrap": the executable speaks the Runtime API itself, or the folder has a file `bootstrap` that does. None: awslambdaric, but
+            of a zip what it was packed for.
         handler: `_HANDLER`, where it is to be another one than the runtime's.
         name: the function's.
         timeout: seconds that an invocation has.
@@ -107,10 +111,15 @@ def emulator(  # noqa: PLR0913 - each is something that a test may want to choos
     Raises:
         SettingsError: with every mistake in the settings.
         ExecutableError: the executable can't be run, as far as a look at it tells.
+        PackageError: the zip can't be unpacked, or run on this machine.
         ImportError: what the extra `cli` brings is not installed.
     """
     facts = Facts(name, timeout, memory, at_once, handler, dict(function_env or {}))
-    deployment = _deployed(os.fspath(target), arguments, runtime, facts, settings)
+    path, held = os.fspath(target), ExitStack()
+    if is_zip(path):
+        deployment = held.enter_context(_packaged(path, arguments, runtime, facts, settings))
+    else:
+        deployment = _deployed(path, arguments, runtime or AWSLAMBDARIC, facts, settings)
     log: deque[str] = deque(maxlen=LINES)
     served: Future[Served] = Future()
 
@@ -145,14 +154,15 @@ def emulator(  # noqa: PLR0913 - each is something that a test may want to choos
             served.set_exception(error)
 
     thread = Thread(target=run, name=f"emulator of {name}")
-    thread.start()
-    try:
-        function = served.result()
-        yield function
-    finally:
-        if served.done() and served.exception() is None:
-            served.result()._loop.call_soon_threadsafe(ends[0].set)  # noqa: SLF001 - our own class
-        thread.join()
+    with held:
+        thread.start()
+        try:
+            function = served.result()
+            yield function
+        finally:
+            if served.done() and served.exception() is None:
+                served.result()._loop.call_soon_threadsafe(ends[0].set)  # noqa: SLF001 - our own class
+            thread.join()
 
 
 def _deployed(
@@ -171,6 +181,25 @@ def _deployed(
     if facts.handler in (None, OURS):
         Settings.from_environment(folder=package.folder, **first, **settings)
     return with_python(runtime, package, arguments, facts, {name: _spelled(value) for name, value in settings.items()})
+
+
+@contextmanager
+def _packaged(
+    archive: str, arguments: Sequence[str], runtime: str | None, facts: Facts, settings: Mapping[str, Any]
+) -> Iterator[Deployment]:
+    """What is served of a zip, as long as the block lasts."""
+    from shim.local.packaged import with_package  # noqa: PLC0415 - only a zip needs them
+    from shim.local.unpacked import unpacked  # noqa: PLC0415 - likewise
+    from shim.package.archive import unpack  # noqa: PLC0415 - likewise
+
+    if settings:
+        Settings(**{"executable": "program", **settings})
+    texts = {name: _spelled(value) for name, value in settings.items()}
+    with unpacked(archive, unpack) as package:
+        deployment, sentence = with_package(package, arguments, facts, texts, runtime=runtime)
+        if sentence:
+            warnings.warn(sentence, stacklevel=5)
+        yield deployment
 
 
 def _spelled(value: object) -> str:
