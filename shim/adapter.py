@@ -11,7 +11,7 @@ from shim.children.diagnosis import describe, examine, resolve
 from shim.children.environment import TRACE_ID, child_environment, is_denied
 from shim.children.parent import Parent
 from shim.codecs.line import LineCodec
-from shim.errors import SettingsError, ShimClosed
+from shim.errors import EventInvalid, SettingsError, ShimClosed
 from shim.invocation import Invocation, epoch_ms, now
 from shim.logs import function_log
 from shim.settings import STREAMED, Settings, task_root, unknown_variables
@@ -99,6 +99,8 @@ class Shim:
         invocation = Invocation(event, context)
         try:
             answer = self._answer(invocation, self._codec.decode)
+        except (EventInvalid, ShimClosed):  # nothing was asked of a child
+            raise
         except Exception:
             # Now: awslambdaric's frames keep the context of a failure until a garbage collection.
             self.prepare()

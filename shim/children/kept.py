@@ -125,6 +125,6 @@ class Kept(Child):
 
     def _lives(self) -> bool:
         try:
-            return not has_ended(self.pid)
+            return bool(self._born) and not has_ended(self.pid)
         except ChildProcessError:  # who attends to it has reaped it
             return False

@@ -60,7 +60,7 @@ class Child:
     deliver_until: float | None = None  # until when a slow sink is waited for
     is_delivered = True  # whether the sink took all of it
     read_something = True
-    _tick, _chunk = TICK, PIPE_SIZE
+    _tick, _chunk, _stdin = TICK, PIPE_SIZE, -1
     _size = 0
     _unsent = memoryview(b"")
     _watched: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ FOLDERS = [
 (https://docs.aws.amazon.com/lambda/latest/dg/python-package.html#python-searchpath)."""
 
 
+LATER = ("fcntl", "resource", "signal", "traceback")
+"""What of the standard library is needed later: `resource` by os.wait4 itself."""
+
+
 def main() -> NoReturn:
     """Runs our own runtime, until Lambda ends it."""
     if HERE in sys.path:  # this folder was run
@@ -28,11 +33,16 @@ def main() -> NoReturn:
     # What we need is found behind the standard library: a function may have a json.py of its own.
     behind = next((at for at, folder in enumerate(sys.path) if folder.endswith("-packages")), len(sys.path))
     sys.path[behind:behind] = _known([ROOT, *FOLDERS])
-    from shim.runtime.service import Service  # noqa: PLC0415 - it is to be found first
+    from shim.runtime.handlers import is_ours  # noqa: PLC0415 - it is to be found first
+    from shim.runtime.service import Service  # noqa: PLC0415 - likewise
 
-    # Then what the function has goes before all, as in Lambda's own runtime.
-    sys.path[:0] = [folder for folder in FOLDERS if os.path.isdir(folder)]
-    Service(os.environ, sys.argv[1:]).run()
+    handler = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("_HANDLER", "")
+    if not is_ours(handler):
+        for module in LATER:
+            import_module(module)
+        # What the function has goes before all, as in Lambda's own runtime.
+        sys.path[:0] = [folder for folder in FOLDERS if os.path.isdir(folder)]
+    Service(os.environ, handler).run()
 
 
 def _known(folders: list[str]) -> list[str]:

@@ -12,6 +12,11 @@ NONE = ("", "shim.runtime")
 """What `_HANDLER` is where none was chosen: AWS's emulator takes the third word of `python -m shim.runtime` for it."""
 
 
+def is_ours(handler: str) -> bool:
+    """Whether it names no module of the function's."""
+    return handler == OURS or handler in NONE
+
+
 def shim_of(handler: str) -> Shim:
     """The Shim that the handler names, as Lambda spells it: `MODULE.NAME`.
 
@@ -19,7 +24,7 @@ def shim_of(handler: str) -> Shim:
         SettingsError: it is no Shim, or there is none of that name.
         Exception: what building it raises.
     """
-    if handler == OURS or handler in NONE:
+    if is_ours(handler):
         shim = Shim.from_environment()
     else:
         module, _, name = handler.rpartition(".")

@@ -20,7 +20,7 @@ from shim.runtime.loop import Loop
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from typing import NoReturn
 
     from shim.adapter import Shim
@@ -42,16 +42,16 @@ class Leaving(SystemExit):
 
 
 class Service:
-    """Serves the Shim that the arguments or `_HANDLER` name, at AWS_LAMBDA_RUNTIME_API.
+    """Serves the Shim that the handler names, at AWS_LAMBDA_RUNTIME_API.
 
     Args:
         environ: Lambda's variables.
-        arguments: the handler, if there is one.
+        handler: as Lambda spells it, or "" for `shim.handler`.
     """
 
-    def __init__(self, environ: Mapping[str, str], arguments: Sequence[str]) -> None:
+    def __init__(self, environ: Mapping[str, str], handler: str) -> None:
         self._address = environ.get("AWS_LAMBDA_RUNTIME_API", "")
-        self._handler = arguments[0] if arguments else environ.get("_HANDLER", "")
+        self._handler = handler
         at_once = environ.get("AWS_LAMBDA_MAX_CONCURRENCY", "1")  # only managed instances have it
         self._at_once = int(at_once) if at_once.isascii() and at_once.isdecimal() else 1
         self._snapshots = environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start"
@@ -134,10 +134,17 @@ class Service:
 
     def _hear_sigterm(self, *_: object) -> NoReturn:
         """Lambda ends the execution environment."""
-        lifetime.end_all(BUDGET)
         if self._at_once > 1:
             self._end(0)
+        self._take_down()
         raise Leaving(0)  # what runs is ended on the way
+
+    def _take_down(self) -> None:
+        """The ladder. Whatever goes wrong there, this process ends."""
+        try:
+            lifetime.end_all(BUDGET)
+        except Exception as error:
+            self._tell(error)
 
     def _tell(self, error: BaseException) -> None:
         """Says in the log why this process can't go on."""
@@ -149,7 +156,7 @@ class Service:
 
     def _end(self, code: int) -> NoReturn:
         """Ends this process and its children, in whichever thread: by the ladder, where they are kept, else at once."""
-        lifetime.end_all(BUDGET)
+        self._take_down()
         for pid in list(sweep.driven):  # what other threads drive
             sweep.kill_group(pid)
         self._log.settle(PATIENCE, now() + PATIENCE)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from shim.runtime_api.connection import Connection
 
-STEPS = int(os.environ.get("RUNTIME_API_STEPS", "16000"))
+STEPS = int(os.environ.get("RUNTIME_API_STEPS", "40000"))
 STEPS_EACH = 40
 """So many steps are one example."""
 FREE_LINES = 3

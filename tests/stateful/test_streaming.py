@@ -19,6 +19,7 @@ from shim.codecs.line import LAMBDA_LIMIT
 from shim.invocation import Invocation
 from shim.local.context import LambdaContext
 from tests.conftest import descriptors, eventually, processes_of
+from tests.real.session import ends
 from tests.test_streaming import WIDE, Broken, Caller, Ran, script, serve
 
 if TYPE_CHECKING:
@@ -220,19 +221,32 @@ def test_what_came_in_time_is_not_lost_on_a_caller_that_takes_it_late(
 
 
 def test_a_process_that_goes_on_writing_is_killed_however_slow_the_caller_is(
-    gate: Path, pool: ThreadPoolExecutor
+    pool: ThreadPoolExecutor, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The linger is over when it is over: the function's time is not for what was left behind."""
+    """The linger is over when it is over, where the caller takes all as it comes. While it does not, the process is not to blame for what it
+    has still to write: then the end is the deadline.
+    """
+    note = tmp_path / "pid"
+    began = time.monotonic()
+    kept_up = Ran(script('(while :; do echo y; sleep 0.01; done) & echo $! >"$1"', note), Caller(WIDE), timeout=60)
+    took = time.monotonic() - began
+
+    assert kept_up.error is None
+    assert set(kept_up.received) <= set(b"y\n")
+    assert took < 20
+    assert ends(int(note.read_text()), within=2)
+    assert "linger_ms" in capfd.readouterr().err
+
     caller = Caller()
     with caller.theirs:
-        running = pool.submit(serve, script('yes & cat "$1"; exit 0', gate), caller, None, 3)
-        caller.read(1)
-        eventually(lambda: caller.is_full)
-        gate.write_text("")
+        running = pool.submit(serve, script('yes & echo $! >"$1"', note), caller, None, 2)
         while caller.theirs.recv(4096):
             time.sleep(0.0005)  # what is tested is a caller that is slower than the program
+        error = running.exception()
 
-        assert running.exception() is None
+    assert isinstance(error, shim.DeadlineExceeded)
+    assert "had ended before its caller had taken all that it streamed" in str(error)
+    assert ends(int(note.read_text()), within=2)
 
 
 # Children that were started ahead
