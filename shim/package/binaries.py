@@ -200,7 +200,7 @@ def _where_to_put(library: str, ground: Ground) -> str:
             return f"the package has it as {name}: move it to lib/, where the loader looks"
         if own.startswith(f"{library}."):
             return f"the package has {name}: put it into lib/ under the name {library}"
-    return "package it and what it needs in lib/ (shim pack does), or link the program statically"
+    return "package it and what it needs in lib/ (shim pack does where this machine has it; else --include FILE:lib/), or link the program statically"
 
 
 def judge_glibc(ground: Ground, *, matters: bool) -> Iterator[Problem]:

@@ -65,7 +65,8 @@ def with_libc(program: File, needs: Closure) -> Iterator[File]:
         yield program
         return
     for library in needs.missing:
-        raise PackageError(f"{program.name} can't be packed with its libc: {library.name} {library.trouble}")
+        said = f"{program.name} can't be packed with its libc: {library.name} {library.trouble}"
+        raise PackageError(f"{said}; pack it where it was built, or link it statically")
     for library in needs.libraries:
         if "/" in library.name and library.file != needs.loader.file:
             said = f"{program.name} can't be packed with its libc: it needs {library.name} by that path, wherever the package is"

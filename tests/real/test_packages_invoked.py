@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import urllib.parse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,7 +27,6 @@ from tests.real.programs import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 RUNTIME = f"python3.{sys.version_info.minor}"
 S3_PUT = FIXTURES / "events" / "s3-put.json"
@@ -146,15 +146,14 @@ def test_where_no_namespace_can_be_made_one_line_says_so(tmp_path: Path) -> None
     assert os.listdir(tmp_path / "places") == []
 
 
-def test_a_python_on_the_path_runs_what_was_packed_for_it(tmp_path: Path) -> None:
+def test_a_python_on_the_path_runs_what_was_packed_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own runtime or AWS's client, in another version than this one."""
-    others = [minor for minor in (11, 12, 13, 14) if minor != sys.version_info.minor and _runs(f"python3.{minor}")]
-    if not others:
-        pytest.skip("there is no other Python here than the one that runs the tests")
+    python = another_python()
+    monkeypatch.setenv("PATH", f"{python.parent}:{os.environ['PATH']}")
     (tmp_path / "program").write_text('#!/bin/sh\nread -r line; echo "$line"\n')
     for options in ([], ["--own-runtime"]):
         path = str(tmp_path / "function.zip")
-        packed = shim("pack", "-o", path, "--runtime", f"python3.{others[0]}", *options, "program", cwd=tmp_path)
+        packed = shim("pack", "-o", path, "--runtime", python.name, *options, "program", cwd=tmp_path)
         assert packed.code == 0, packed.err
         ended = shim("invoke", "--event", '["é😀"]', path)
 
@@ -162,8 +161,13 @@ def test_a_python_on_the_path_runs_what_was_packed_for_it(tmp_path: Path) -> Non
         assert json.loads(ended.out)["event"] == ["é😀"]
 
 
-def _runs(python: str) -> bool:
-    try:
-        return subprocess.run([python, "-c", "1"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
+def another_python() -> Path:
+    """A Python that Lambda has and that does not run these tests: of the system, or one that pyenv has made."""
+    made = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    for name in (f"python3.{minor}" for minor in (13, 12, 11, 14) if minor != sys.version_info.minor):
+        of_system = shutil.which(name)
+        candidates: list[Path] = [Path(of_system)] if of_system else []
+        for python in [*candidates, *made.glob(f"{name[6:]}.*/bin/{name}")]:
+            if subprocess.run([python, "-c", "1"], capture_output=True, check=False).returncode == 0:
+                return python
+    return missing("there is no other Python here than the one that runs the tests")
