@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
 
+HEAVY = {"test_packages", "test_packages_invoked", "test_pack", "test_check", "test_elf", "test_invoke_package"}
+"""The tests, besides those of packages, that keep a machine busy."""
+
 # A busy machine decides how long an example takes, and that says nothing.
 hypothesis.settings.register_profile("shim", deadline=None)
 hypothesis.settings.load_profile("shim")
@@ -114,18 +117,45 @@ def subreaper() -> Iterator[None]:
 
 
 def processes_of(executable: str) -> list[int]:
-    """Every process, zombies too, whose program is that file or that is a zombie of ours."""
+    """Every process whose program is that file, and every zombie of ours that bears its name: a zombie has no file any more."""
     found = []
+    comm = os.path.basename(executable)[:15].encode()
     for name in os.listdir("/proc"):
         if not name.isdecimal():
             continue
         try:
-            stat = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
-            if (stat[0] == b"Z" and int(stat[1]) == os.getpid()) or os.readlink(f"/proc/{name}/exe") == executable:
+            named, _, rest = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")
+            state, parent = rest.split()[:2]
+            is_zombie = state == b"Z" and int(parent) == os.getpid() and named.partition(b"(")[2] == comm
+            if is_zombie or os.readlink(f"/proc/{name}/exe") == executable:
                 found.append(int(name))
         except OSError:
             continue
     return found
+
+
+def children() -> set[int]:
+    """The processes, zombies too, that are ours at the moment: a test before may have left one that has not ended."""
+    found = set()
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if int(Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()[1]) == os.getpid():
+                found.add(int(name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _gives_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What builds and packs gives way to tests of deadlines, which run beside it. Only root may take that back."""
+    is_heavy = request.node.path.parent.name == "package" or request.node.path.stem in HEAVY
+    if not is_heavy or os.geteuid() != 0:
+        yield
+        return
+    os.setpriority(os.PRIO_PROCESS, 0, 10)
+    yield
+    os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 def eventually(condition: Callable[[], object], *, within: float = 10) -> None:

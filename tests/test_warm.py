@@ -22,7 +22,7 @@ from shim.invocation import timestamp
 from shim.local.context import LambdaContext
 from shim.logs import Log
 from shim.records import Records
-from tests.conftest import FIXTURES, descriptors, eventually
+from tests.conftest import FIXTURES, children, descriptors, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,6 +73,7 @@ class Stage:
         self.mark = f"{uuid.uuid4()}"
         self._log = os.memfd_create("log")
         self._opened = descriptors()
+        self._strangers = children()
         self._shims: list[Shim] = []
 
     def log_to(self, monkeypatch: pytest.MonkeyPatch, *, level: str | None = None) -> None:
@@ -117,7 +118,9 @@ class Stage:
             try:
                 stat = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
                 is_zombie = stat[0] == b"Z" and int(stat[1]) == os.getpid()
-                if is_zombie or self.mark.encode() in Path(f"/proc/{name}/environ").read_bytes():
+                if (is_zombie and int(name) not in self._strangers) or self.mark.encode() in Path(
+                    f"/proc/{name}/environ"
+                ).read_bytes():
                     found.append(int(name))
             except OSError:
                 continue
