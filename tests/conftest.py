@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -114,6 +115,21 @@ def subreaper() -> Iterator[None]:
     sweep.set_subreaper(on=True)
     yield
     sweep.set_subreaper(on=False)
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Runs one thing beside the test."""
+    with ThreadPoolExecutor(1) as made:
+        yield made
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A FIFO: who reads it waits until it is written to."""
+    path = tmp_path / "gate"
+    os.mkfifo(path)
+    return path
 
 
 def processes_of(executable: str) -> list[int]:

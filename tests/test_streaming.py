@@ -131,20 +131,6 @@ def caller() -> Caller:
 
 
 @pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as made:
-        yield made
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """A FIFO: who reads it waits until it is written to."""
-    path = tmp_path / "gate"
-    os.mkfifo(path)
-    return path
-
-
-@pytest.fixture
 def streams(actor: str) -> Callable[..., Shim]:
     """Makes a Shim whose reply streams: for the actor with those words."""
 

@@ -154,7 +154,7 @@ class Parent:
             "spawn": child.spawn_seconds,
         }
         outcome = self._ending(framing, status, stopped, facts, stalled=stalled)
-        if isinstance(outcome, Exited) and outcome.code and not (child.read_something or _has_written(framing)):
+        if isinstance(outcome, Exited) and outcome.code and not (child.read_something or _size_of(framing)):
             return self._ask_the_loader(request, outcome, deadline) or outcome
         return outcome
 
@@ -173,8 +173,7 @@ class Parent:
         self, framing: EndOfFile | Framing, status: int | None, stopped: str | None, facts: Facts, *, stalled: bool
     ) -> Outcome:
         if framing.overflowed:
-            size = framing.size if isinstance(framing, Streamed) else len(framing.reply)
-            return Overflowed(size=size, limit=framing.limit, **facts)
+            return Overflowed(size=_size_of(framing), limit=framing.limit, **facts)
         if stopped is not None:
             by_line = isinstance(framing, Line) and not framing.complete
             return Stopped(stopped, by_line=by_line, stalled=stalled, **facts)
@@ -253,8 +252,9 @@ def _is_held_back(child: Child) -> bool:
     return child.sink is not None and child.sink.is_full
 
 
-def _has_written(framing: EndOfFile | Framing) -> bool:
-    return framing.size > 0 if isinstance(framing, Streamed) else len(framing.reply) > 0
+def _size_of(framing: EndOfFile | Framing) -> int:
+    """How many bytes of a reply came, those too that were handed on."""
+    return framing.size if isinstance(framing, Streamed) else len(framing.reply)
 
 
 def signal_name(number: int) -> str:

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 BROKEN = 500
 """From this status on the server is out of order, and a runtime is to end."""
-SHOWN = 200
-"""Characters of an answer that are shown."""
 
 
 class Call:
@@ -70,7 +68,7 @@ class Client:
                 raise
             answer = self._connection.ask(self._next)
         if answer.status != 200:
-            raise RuntimeApiError(f"Lambda's Runtime API gave no invocation but {_shown(answer)}")
+            raise RuntimeApiError(f"Lambda's Runtime API gave no invocation but {answer}")
         request_id, deadline = answer.headers.get(_REQUEST_ID, ""), answer.headers.get(_DEADLINE_MS, "")
         if not (request_id.isascii() and request_id.replace("-", "").isalnum()):
             raise RuntimeApiError(
@@ -88,16 +86,16 @@ class Client:
         Raises:
             RuntimeApiError: the server is out of order.
         """
-        return self._post(f"{messages.INVOCATION}{call.request_id}{messages.RESPONSE}", f"{JSON}{call.echo}", body)
+        return self._post(f"{messages.INVOCATION}{call.request_id}{messages.RESPONSE}", call.echo, body)
 
     def fail(self, call: Call, failure: Failure) -> str | None:
         """Posts that an invocation failed; else as `respond`."""
         target = f"{messages.INVOCATION}{call.request_id}{messages.ERROR}"
-        return self._post(target, f"{JSON}{_lines(failure.headers())}{call.echo}", failure.body())
+        return self._post(target, f"{_lines(failure.headers())}{call.echo}", failure.body())
 
     def fail_init(self, failure: Failure) -> str | None:
         """Posts that there will be no invocations; else as `respond`."""
-        return self._post(messages.INIT_ERROR, f"{JSON}{_lines(failure.headers())}", failure.body())
+        return self._post(messages.INIT_ERROR, _lines(failure.headers()), failure.body())
 
     def await_restore(self) -> None:
         """Says that a snapshot can be taken, and returns when this process was restored from it. Connections do not outlive that.
@@ -108,11 +106,11 @@ class Client:
         answer = self._connection.ask(self._head("GET", messages.RESTORE_NEXT))
         self._connection.close()
         if answer.status != 200:
-            raise RuntimeApiError(f"Lambda's Runtime API gave no restore but {_shown(answer)}")
+            raise RuntimeApiError(f"Lambda's Runtime API gave no restore but {answer}")
 
     def fail_restore(self, failure: Failure) -> str | None:
         """Posts that a restored process can't go on; else as `respond`."""
-        return self._post(messages.RESTORE_ERROR, f"{JSON}{_lines(failure.headers())}", failure.body())
+        return self._post(messages.RESTORE_ERROR, _lines(failure.headers()), failure.body())
 
     def stream(self, call: Call, content_type: str) -> Stream:
         """What takes an answer while it comes."""
@@ -139,7 +137,7 @@ class Client:
             self._connection.close()
 
     def _post(self, target: str, lines: str, body: bytes) -> str | None:
-        head = self._head("POST", target, f"{lines}Content-Length: {len(body)}\r\n")
+        head = self._head("POST", target, f"{JSON}{lines}Content-Length: {len(body)}\r\n")
         return refusal(self._connection.ask(head, body))
 
     def _head(self, method: str, target: str, lines: str = "") -> bytes:
@@ -172,9 +170,5 @@ def refusal(answer: Answer) -> str | None:
     if 200 <= answer.status < 300:
         return None
     if 400 <= answer.status < BROKEN:
-        return f"Lambda's Runtime API refused what was posted: {_shown(answer)}"
-    raise RuntimeApiError(f"Lambda's Runtime API is out of order: {_shown(answer)}")
-
-
-def _shown(answer: Answer) -> str:
-    return f"{answer.status} {answer.body[:SHOWN].decode('utf-8', 'replace').strip()}".rstrip()
+        return f"Lambda's Runtime API refused what was posted: {answer}"
+    raise RuntimeApiError(f"Lambda's Runtime API is out of order: {answer}")

@@ -26,6 +26,8 @@ LONGEST_BODY = 64 * 1024 * 1024
 LONGEST_LINE = 4096
 """Bytes of the line before a chunk."""
 PIECE = 64 * 1024
+SHOWN = 200
+"""Bytes of an answer that are shown."""
 DIGITS = frozenset("0123456789abcdefABCDEF")
 VERSIONS = ("HTTP/1.1 ", "HTTP/1.0 ")
 FRAMINGS = ("content-length", "transfer-encoding")
@@ -48,6 +50,10 @@ class Answer:
         self.status = status
         self.headers = headers
         self.body = body
+
+    def __str__(self) -> str:
+        """As a sentence shows it: the status, and the beginning of the body."""
+        return f"{self.status} {self.body[:SHOWN].decode('utf-8', 'replace').strip()}".rstrip()
 
 
 class Connection:

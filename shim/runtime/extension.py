@@ -35,7 +35,7 @@ class Extension:
         identifier = answer.headers.get(messages.EXTENSION_IDENTIFIER.lower())
         if answer.status != 200 or identifier is None:
             self._connection.close()
-            return f"{answer.status} {answer.body[:200].decode('utf-8', 'replace').strip()}".rstrip()
+            return str(answer)
         head = self._head("GET", messages.EXTENSION_NEXT, messages.EXTENSION_IDENTIFIER, identifier)
         self._connection.send(head + b"\r\n")
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 from base64 import b64encode
 
+from shim.children.process import LONGEST_WAIT
 from shim.errors import RuntimeApiError
 from shim.invocation import now
 from shim.runtime_api import messages
@@ -24,8 +25,6 @@ MOST_OF_AN_ERROR = 2800
 (net/http, transfer.go; so does AWS's emulator)."""
 MOMENT = 0.05
 """Seconds that are left for the answer to the end in any case: all may be sent, and the clock have passed."""
-LONGEST_WAIT = 2_000_000
-"""Seconds from which on there is no end to wait for: poll(2) takes 2**31 milliseconds."""
 
 
 class Stream:

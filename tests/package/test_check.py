@@ -18,6 +18,7 @@ from shim.package.check import check, judge
 from shim.package.subject import subject
 from shim.package.targets import AL2, AL2023
 from shim.package.tree import DATA, PROGRAM, File, of_folder
+from tests.conftest import missing
 from tests.package.corpus import TABLE, Corpus
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ def test_a_library_for_another_architecture_is_passed_over(corpus: Corpus, tmp_p
         "-",
     ]
     if shutil.which(command[0]) is None:
-        pytest.skip(f"there is no {command[0]}")
+        missing(f"there is no {command[0]}")
     subprocess.run(command, input=b"int answer(void) { return 42; }", check=True)
     (problem,) = check([of_path("program", program), of_path("lib/libanswer.so.1", other)], executables=["program"])[:1]
 
@@ -400,7 +401,7 @@ def test_an_os_only_runtime_takes_the_systems_libraries_first(needs_newer: Path)
 def test_parts_of_glibc_are_not_packaged(name: str, corpus: Corpus) -> None:
     part = of_path(name, Path("/lib/x86_64-linux-gnu") / os.path.basename(name))
     if not os.path.exists(str(part.source)):
-        pytest.skip(f"this machine has no {name}")
+        missing(f"this machine has no {name}")
     dynamic = check([of_path("program", corpus.file("c-dynamic")), part], executables=["program"])
     static = check([of_path("program", corpus.file("c-static")), part], executables=["program"])
     script = check([of("#!/bin/sh\n"), part], executables=["program"])
@@ -417,7 +418,7 @@ def test_a_program_with_its_own_loader_and_libc_is_judged_with_them(corpus: Corp
     """As `shim pack --with-libc` puts them; what the launcher starts is what invocations run."""
     here = Path("/lib/x86_64-linux-gnu")
     if not (here / "libc.so.6").exists():
-        pytest.skip("this machine has no Debian's glibc for x86_64")
+        missing("this machine has no Debian's glibc for x86_64")
     launcher = of('#!/bin/sh\nexec "$d"/libc/ld-linux-x86-64.so.2 --library-path "$d/libc" "$d"/libc/program "$@"\n')
     files = [
         launcher,
@@ -492,7 +493,7 @@ def test_the_programs_of_this_machine_are_judged_as_their_versions_are() -> None
     """An independent look: readelf's. Only what needs a newer glibc may be refused for one."""
     readelf = shutil.which("readelf")
     if readelf is None:
-        pytest.skip("there is no readelf")
+        missing("there is no readelf")
     asked = 0
     for entry in sorted(os.scandir("/usr/bin"), key=lambda entry: entry.name)[::17]:
         if not entry.is_file() or Path(entry.path).read_bytes()[:4] != b"\x7fELF":

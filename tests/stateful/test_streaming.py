@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,20 +28,6 @@ THREADS = 4
 CALLS = 8
 ENDED = 'until grep -q "^State:.Z" /proc/$$/status; do :; done'
 """What waits, in a process that a script of the shell leaves behind, for the script's end."""
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as made:
-        yield made
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Path:
-    """A FIFO: who reads it waits until it is written to."""
-    path = tmp_path / "gate"
-    os.mkfifo(path)
-    return path
 
 
 @pytest.fixture(autouse=True)
