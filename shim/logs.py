@@ -65,11 +65,12 @@ class Log:
 
     def of_child(self, *, request_id: str | None, stream: str) -> Callable[[bytes | bytearray], None]:
         """What takes the lines that a child writes there in that invocation."""
-        if self._records is None:
+        records = self._records
+        if records is None:
             return self.add
         from shim.records import Lines  # noqa: PLC0415 - only in the JSON format
 
-        return Lines(self._records, self.add, request_id=request_id, stream=stream).take
+        return Lines(records, self.add, request_id=request_id, stream=stream).take
 
     def add(self, lines: bytes | bytearray, size: int | None = None) -> None:
         """Takes whole lines, or pieces of one, and writes what can be written now. They stand for so many bytes of a child's."""
@@ -100,13 +101,15 @@ class Log:
 
     def note(self, sentence: str, *, level: str = "WARN", request_id: str | None = None) -> None:
         """Takes a sentence of our own. The level and the invocation's id show in the JSON format only."""
-        if self._records is None or self._records.keeps(level):
+        records = self._records
+        if records is None or records.keeps(level):
             self.say(self._noted(sentence, level, request_id))
 
     def tell_failure(self, error_type: str, message: str, trace: Sequence[object], request_id: str | None) -> None:
         """Takes the error of an invocation or an init, as Lambda's runtime for Python logs it (awslambdaric, bootstrap.py, log_error)."""
-        if self._records is not None:
-            self.say(self._records.failure(error_type, message, trace, request_id=request_id))
+        records = self._records
+        if records is not None:
+            self.say(records.failure(error_type, message, trace, request_id=request_id))
             return
         entries = [f"[ERROR] {error_type}: {message}", *map(str, trace)]
         # A carriage return keeps them together: CloudWatch makes a record of each line.
@@ -146,6 +149,19 @@ class Log:
         self._dropped = 0
         self.descriptor = None
 
+    def exchange(self, other: Log) -> None:
+        """Each becomes what the other is: who holds this log writes where that one did, in its format. What waits for either goes with it.
+
+        All Shims of a process hold one log; so it can be captured for a while, wherever they have it.
+        """
+        with _turn:
+            for log in (self, other):
+                log.push()
+            for name in self.__slots__:
+                mine, theirs = getattr(self, name), getattr(other, name)
+                setattr(self, name, theirs)
+                setattr(other, name, mine)
+
     def _begin_a_line(self) -> None:
         """Ends a line whose own end was dropped, and says how much was. No level keeps that back."""
         if self._midline:
@@ -157,9 +173,10 @@ class Log:
             self._dropped = 0
 
     def _noted(self, sentence: str, level: str, request_id: str | None) -> bytes:
-        if self._records is None:
+        records = self._records
+        if records is None:
             return f"shim: {_one_line(sentence)}\n".encode("utf-8", "replace")
-        return self._records.note(sentence, level=level, request_id=request_id)
+        return records.note(sentence, level=level, request_id=request_id)
 
     def settle(self, patience: float, until: float) -> None:
         """Writes what waits, as long as the log takes something every `patience` seconds, until that instant at most.

@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
 
-HEAVY = {"test_packages", "test_packages_invoked", "test_pack", "test_check", "test_elf", "test_invoke_package"}
+HEAVY = {
+    "test_packages",
+    "test_packages_invoked",
+    "test_pack",
+    "test_check",
+    "test_elf",
+    "test_invoke_package",
+    "test_pytest_plugin",
+}
 """The tests, besides those of packages, that keep a machine busy."""
 
 # A busy machine decides how long an example takes, and that says nothing.

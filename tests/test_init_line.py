@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import shim
-from shim.invocation import timestamp
-from shim.logs import Log
-from shim.records import Records
+from shim.testing import capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 SCRIPT = b"#!/bin/sh\necho 1\n"
@@ -37,23 +35,18 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def log_of(package: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., list[str]]]:
+def log_of(package: Path) -> Callable[..., list[str]]:
     """The log of an execution environment from its beginning."""
-    descriptor = os.memfd_create("log")
 
     def start(level: str | None = None, invocations: int = 1, **keywords: Any) -> list[str]:
-        log = Log(descriptor, Records(level, clock=timestamp) if level else None)
-        monkeypatch.setattr("shim.adapter.function_log", lambda: log)
-        os.truncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        handler = shim.Shim.from_environment(**{"executable": "bin/program", **keywords})
-        handler._introduce()  # noqa: SLF001 - as shim.handler does, which takes no keywords
-        for _ in range(invocations):
-            handler({})
-        return os.pread(descriptor, 100_000, 0).decode().splitlines()
+        with capture(log_format="JSON" if level else "Text", log_level=level) as log:
+            handler = shim.Shim.from_environment(**{"executable": "bin/program", **keywords})
+            handler._introduce()  # noqa: SLF001 - as shim.handler does, which takes no keywords
+            for _ in range(invocations):
+                handler({})
+        return log.lines
 
-    yield start
-    os.close(descriptor)
+    return start
 
 
 def test_it_says_what_runs_and_stands_there_once(log_of: Callable[..., list[str]]) -> None:

@@ -19,12 +19,12 @@ from hypothesis import given, strategies as st
 import shim
 from shim import logs
 from shim.invocation import timestamp
-from shim.local.context import LambdaContext
 from shim.logs import CAPACITY, LONGEST_LINE, RESERVE, Log, StandardError, function_log
 from shim.records import Records
+from shim.testing import LambdaContext, capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -304,25 +304,20 @@ def test_the_format_is_the_functions(
 
 
 @pytest.fixture
-def log_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., bytes]]:
+def log_of() -> Callable[..., bytes]:
     """What stands in the function's log after one invocation of `sh`."""
-    descriptor = os.memfd_create("log")
 
     def run(script: str, *, json_level: str | None = None, **settings: Any) -> bytes:
-        log = Log(descriptor) if json_level is None else in_json(descriptor, json_level)
-        monkeypatch.setattr("shim.adapter.function_log", lambda: log)
-        os.truncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
         context = LambdaContext(timeout=20)
-        try:
-            shim.Shim("sh", args=["-c", script], output="text", **settings)({}, context)
-        except shim.ShimError as error:
-            run.error = error  # type: ignore[attr-defined]
+        with capture(log_format="JSON" if json_level else "Text", log_level=json_level) as log:
+            try:
+                shim.Shim("sh", args=["-c", script], output="text", **settings)({}, context)
+            except shim.ShimError as error:
+                run.error = error  # type: ignore[attr-defined]
         run.request_id = context.aws_request_id  # type: ignore[attr-defined]
-        return os.pread(descriptor, 100_000_000, 0)
+        return log.data
 
-    yield run
-    os.close(descriptor)
+    return run
 
 
 def test_in_text_every_byte_of_a_child_stays_as_it_is(log_of: Callable[..., bytes]) -> None:
@@ -372,25 +367,20 @@ def test_what_came_just_before_a_kill_is_not_lost(json_level: str | None, log_of
     assert numbers == list(range(1, 10_001))
 
 
-def test_each_line_bears_the_id_of_its_own_invocation_where_several_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    descriptor = os.memfd_create("log")
-    log = in_json(descriptor)
-    monkeypatch.setattr("shim.adapter.function_log", lambda: log)
+def test_each_line_bears_the_id_of_its_own_invocation_where_several_run() -> None:
     script = 'read -r line; i=0; while [ $i -lt 50 ]; do echo "$line" | cut -c -200 >&2; i=$((i+1)); done'
-    runner = shim.Shim("sh", args=["-c", script])
 
     def invoke(number: int) -> str:
         context = LambdaContext(timeout=50)
         runner({"number": number}, context)
         return context.aws_request_id
 
-    with ThreadPoolExecutor(4) as pool:
+    with capture(log_format="JSON") as log, ThreadPoolExecutor(4) as pool:
+        runner = shim.Shim("sh", args=["-c", script])
         ids = list(pool.map(invoke, range(8)))
-    made = [json.loads(line) for line in os.pread(descriptor, 10_000_000, 0).splitlines()]
-    os.close(descriptor)
 
-    assert len(made) == 8 * 50
-    assert all(f'"number":{ids.index(record["requestId"])}' in record["message"] for record in made)
+    assert len(log.records) == 8 * 50
+    assert all(f'"number":{ids.index(record["requestId"])}' in record["message"] for record in log.records)
 
 
 FLOOD = """

@@ -11,18 +11,18 @@ import pytest
 
 import shim
 from shim.children.process import Child
-from shim.invocation import timestamp
-from shim.local.context import LambdaContext
 from shim.logs import Log
 from shim.metrics import Metrics
 from shim.outcome import Exited, Usage
-from shim.records import Records
 from shim.request import EndOfFile, Request
+from shim.testing import LambdaContext, capture
 from tests.conftest import FIXTURES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
+
+    from shim.testing.captured import Captured
 
 SCHEMA = json.loads((FIXTURES / "emf.schema.json").read_text())
 UNITS = {
@@ -42,18 +42,18 @@ MB = 1024 * 1024
 class Invoked:
     """What one invocation gave, and left in the log."""
 
-    def __init__(self, result: Any, error: BaseException | None, lines: list[str], request_id: str) -> None:
+    def __init__(self, result: Any, error: BaseException | None, log: Captured, request_id: str) -> None:
         self.result = result
         self.error = error
-        self.lines = lines
+        self.lines = log.lines
         self.request_id = request_id
+        self._all_metrics = log.metrics
 
     @property
     def metrics(self) -> dict[str, Any]:
         """The one line of metrics, which is the last of the log, held against the schema and what the schema does not say."""
-        (line,) = [line for line in self.lines if '"_aws"' in line]
-        assert line == self.lines[-1]
-        root: dict[str, Any] = json.loads(line)
+        (root,) = self._all_metrics
+        assert root == json.loads(self.lines[-1])
         jsonschema.Draft7Validator(SCHEMA).validate(root)
         (directive,) = root["_aws"]["CloudWatchMetrics"]
         metrics = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
@@ -67,9 +67,8 @@ class Invoked:
 
 
 @pytest.fixture
-def invoke(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Invoked]]:
+def invoke(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Invoked]:
     """One invocation with metrics="emf", and its log."""
-    descriptor = os.memfd_create("log")
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "orders")
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
 
@@ -82,23 +81,18 @@ def invoke(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Invoked]]:
         before: Callable[[], object] = lambda: None,
         **settings: Any,
     ) -> Invoked:
-        log = Log(descriptor, Records(level, clock=timestamp) if level else None)
-        monkeypatch.setattr("shim.adapter.function_log", lambda: log)
-        os.truncate(descriptor, 0)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        runner = shim.Shim(executable, args=args, **{"metrics": "emf", **settings})
-        before()
-        context = LambdaContext(timeout=timeout)
-        result = error = None
-        try:
-            result = runner(event, context)
-        except BaseException as raised:
-            error = raised
-        lines = os.pread(descriptor, 10_000_000, 0).decode().splitlines()
-        return Invoked(result, error, lines, context.aws_request_id)
+        with capture(log_format="JSON" if level else "Text", log_level=level) as log:
+            runner = shim.Shim(executable, args=args, **{"metrics": "emf", **settings})
+            before()
+            context = LambdaContext(timeout=timeout)
+            result = error = None
+            try:
+                result = runner(event, context)
+            except BaseException as raised:
+                error = raised
+        return Invoked(result, error, log, context.aws_request_id)
 
-    yield run
-    os.close(descriptor)
+    return run
 
 
 def test_the_published_schema_is_one_and_refuses_what_is_wrong() -> None:
