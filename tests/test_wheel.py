@@ -28,4 +28,4 @@ def test_the_wheel_holds_the_package_its_data_and_nothing_else(tmp_path: Path) -
     }
 
     assert {name for name in names if ".dist-info/" not in name} == wanted
-    assert {"shim/py.typed", "shim/codecs/line.schema.json", "shim/testing/actor.c"} <= wanted
+    assert {"shim/py.typed", "shim/codecs/line.schema.json", "shim/testing/actor.c", "shim/testing/actor.py"} <= wanted

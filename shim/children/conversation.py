@@ -32,6 +32,10 @@ reply comes."""
 PATIENCE = 1.0
 """Seconds that are waited for how a child ends which has reported an error: on the smallest function an interpreter takes a third of them."""
 
+ENDING = 0.05
+"""Seconds that a child whose descriptors are closed has to end by itself, whatever linger_ms is: the kernel closes them before it tells of the
+end, and how it ended is worth more than that it can't be heard."""
+
 
 class NoChild(Exception):
     """There is no child to ask; what became of it."""
@@ -138,7 +142,7 @@ class Conversation:
         """Whether a child that has closed its reply's descriptor had replied, or ends now, as one does that has closed all of them."""
         if child.framing.complete:
             return True
-        return child.dies_within(self._parent.linger, deadline)
+        return child.dies_within(max(self._parent.linger, ENDING), deadline)
 
     def is_unfit(self, child: Kept, request: Request, deadline: Deadline) -> str | None:
         """Why it can't be asked again, or None."""

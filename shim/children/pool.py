@@ -211,6 +211,8 @@ class Pool:
 
     def __del__(self) -> None:
         """Nobody can ask its children any more."""
+        if lifetime is None:  # the interpreter has ended, and took all children down before it emptied its modules
+            return
         if lifetime.is_collecting():
             for place in self._places:
                 place.kill_quietly()

@@ -15,13 +15,20 @@
  *   serve           does what each line of standard input says, until its end: the words of its first text "do":"…", separated by blanks.
  *                   The words of "early":"…" in its first 4,096 bytes are done when it has read those and the line goes on.
  *   reply:FD        writes the line that is being served                       answer:FD       writes {"id":its id,"value":its event}
- *   refuse:FD       writes {"id":its id,"error":its event}
+ *   refuse:FD       writes {"id":its id,"error":its event}                     event:FD        writes its event, as its bytes are
+ *   value:FD:HEX    writes {"id":its id,"value":these bytes}                   error:FD:HEX    writes {"id":its id,"error":these bytes}
+ *   line            reads a line, of which the words above speak from then on; at the end of input it ends with code 0
+ *   again:N         goes back to the N-th word, of which 0 is the first
  *   note:FILE       appends "PID start" to the file now, and then of each line that is served "PID begin TOKEN" and "PID end TOKEN",
  *                   TOKEN being its text "token":"…"
  *
- * What follows a second colon of `reply`, `answer` and `refuse` is bytes as those of `write`, which are written with the line feed at once.
+ * What follows a second colon of `reply`, `answer`, `refuse` and `event`, and a third one of `value` and `error`, is bytes as those of `write`,
+ * which are written with the line feed at once.
  * Of a line these words know no escapes: a text ends at the next quote. Without an exit it ends with code 0. A word that it does not know is
- * exit code 99, a system call that failed 98. It needs only POSIX. */
+ * exit code 99, a system call that failed 98.
+ *
+ * A fake executable is this program with its words behind it: each ends with a NUL, then come their length as eight bytes, the lowest first, and
+ * the eight bytes "shim-act". Then the arguments are not read. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -30,6 +37,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -77,10 +85,10 @@ static void copy(void) {
 }
 
 static void put_hex(FILE *out, const char *hex) {
-    for (; *hex; hex += 2) {
-        unsigned value;
-        if (sscanf(hex, "%2x", &value) != 1) fail();
-        putc((int)value, out);
+    for (; hex[0] && hex[0] != ':'; hex += 2) {
+        char digits[] = {hex[0], hex[1], 0}, *end; /* sscanf would look for the end of it all each time */
+        putc((int)strtol(digits, &end, 16), out);
+        if (end != digits + 2) fail();
     }
 }
 
@@ -105,7 +113,9 @@ static void fill(int fd, long long count) { /* negative: for ever */
     }
 }
 
-static void leave_behind(long ms, int own_session, int wiped, char *self) {
+static const char *own_file(void) { return (const char *)getauxval(AT_EXECFN); }
+
+static void leave_behind(long ms, int own_session, int wiped) {
     int left[2]; /* its end of file tells us that a process that vanishes has vanished */
     if (pipe2(left, O_CLOEXEC) != 0) fail();
     pid_t pid = fork();
@@ -126,8 +136,8 @@ static void leave_behind(long ms, int own_session, int wiped, char *self) {
         snprintf(text, sizeof text, "sleep:%ld", ms);
         for (int fd = 0; fd < 64; fd++)
             if (fd != left[1]) close(fd);
-        char *arguments[] = {self, text, NULL}, *nothing[] = {NULL};
-        execve(self, arguments, nothing);
+        char without_name[] = "", *arguments[] = {without_name, text, NULL}, *nothing[] = {NULL};
+        execve(own_file(), arguments, nothing);
         _exit(97);
     }
     close(left[0]);
@@ -175,6 +185,7 @@ static void describe(char **argv) {
             fprintf(out, first ? "\"%.6s\":\"%.16s\"" : ",\"%.6s\":\"%.16s\"", line, line + 8);
             first = 0;
         }
+    if (status) fclose(status);
     fprintf(out, "},\"pid\":%d,\"session\":%d,\"group\":%d,\"folder\":", getpid(), getsid(0), getpgrp());
     put_json_text(out, getcwd(folder, sizeof folder) ? folder : "");
     fputs(",\"arguments\":", out);
@@ -210,7 +221,7 @@ static void note(const char *what, const char *token, size_t length) {
 /* The text behind that name in the first `within` bytes of the line, or NULL. */
 static const char *text_of(const char *name, size_t within, size_t *length) {
     if (within > served) within = served;
-    const char *start = memmem(input.bytes, within, name, strlen(name));
+    const char *start = within ? memmem(input.bytes, within, name, strlen(name)) : NULL;
     *length = 0;
     if (start == NULL) return NULL;
     start += strlen(name);
@@ -241,21 +252,30 @@ static size_t length_of(const char *value, const char *end) {
     return (size_t)((c < end ? c : end) - value);
 }
 
-/* Writes the line, or an envelope with its event under that name, and what else there is, at once. */
-static void respond(int fd, const char *name, const char *hex) {
+static void put_event(FILE *out) {
+    const char *event = served ? memmem(input.bytes, served, "\"event\":", 8) : NULL;
+    if (event) fwrite(event + 8, 1, length_of(event + 8, input.bytes + served), out);
+}
+
+/* Writes what the line that is being served has, and what else there is, at once: all of it (`what` is NULL), its event (""), or an envelope
+ * that has under that name its event, or the bytes. */
+static void respond(int fd, const char *what, const char *hex, int with_bytes) {
     char *text = NULL;
     size_t length = 0;
     FILE *out = open_memstream(&text, &length);
     if (out == NULL) fail();
-    if (name == NULL) fwrite(input.bytes, 1, served, out);
+    if (what == NULL) fwrite(input.bytes, 1, served, out);
+    else if (*what == '\0') put_event(out);
     else {
-        const char *end = input.bytes + served, *id = text_of("\"id\":\"", served, &length);
-        const char *event = memmem(input.bytes, served, "\"event\":", 8);
-        fprintf(out, "{\"id\":\"%.*s\",\"%s\":", (int)length, id ? id : "", name);
-        if (event) fwrite(event + 8, 1, length_of(event + 8, end), out);
+        size_t size;
+        const char *id = text_of("\"id\":\"", served, &size);
+        fprintf(out, "{\"id\":\"%.*s\",\"%s\":", (int)size, id ? id : "", what);
+        if (with_bytes) put_hex(out, hex);
+        else put_event(out);
         putc('}', out);
     }
     putc('\n', out);
+    if (with_bytes) hex = strchr(hex, ':') ? strchr(hex, ':') + 1 : "";
     put_hex(out, hex);
     if (fclose(out) != 0) fail();
     put(fd, text, length);
@@ -270,7 +290,10 @@ static void wait_for(int number) {
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+static char **script;
+static long next_word;
 static void serve(char **argv);
+static void take_line(char **argv);
 
 static void act(char *word, char **argv) {
     char *colon = strchr(word, ':'), *second = colon ? strchr(colon + 1, ':') : NULL;
@@ -293,15 +316,20 @@ static void act(char *word, char **argv) {
     else if (IS("ignore")) signal((int)number, SIG_IGN);
     else if (IS("await")) wait_for((int)number);
     else if (IS("stop")) raise(SIGSTOP);
-    else if (IS("fork")) leave_behind(number, 0, 0, argv[0]);
-    else if (IS("leave")) leave_behind(number, 1, 0, argv[0]);
-    else if (IS("vanish")) leave_behind(number, 1, 1, argv[0]);
+    else if (IS("fork")) leave_behind(number, 0, 0);
+    else if (IS("leave")) leave_behind(number, 1, 0);
+    else if (IS("vanish")) leave_behind(number, 1, 1);
     else if (IS("describe")) describe(argv);
     else if (IS("serve")) serve(argv);
-    else if (IS("reply")) respond((int)number, NULL, rest);
-    else if (IS("answer")) respond((int)number, "value", rest);
-    else if (IS("refuse")) respond((int)number, "error", rest);
-    else if (IS("note")) note("start", noted = colon ? colon + 1 : "", 0);
+    else if (IS("line")) take_line(argv);
+    else if (IS("again") && number >= 0 && number < next_word) next_word = number;
+    else if (IS("reply")) respond((int)number, NULL, rest, 0);
+    else if (IS("event")) respond((int)number, "", rest, 0);
+    else if (IS("answer")) respond((int)number, "value", rest, 0);
+    else if (IS("refuse")) respond((int)number, "error", rest, 0);
+    else if (IS("value")) respond((int)number, "value", rest, 1);
+    else if (IS("error")) respond((int)number, "error", rest, 1);
+    else if (IS("note")) note("start", noted = strdup(colon ? colon + 1 : ""), 0);
     else _exit(99);
 }
 
@@ -340,18 +368,60 @@ static int read_line(char **argv) {
     }
 }
 
+static void drop_line(void) {
+    note_token("end");
+    input.length -= served + 1;
+    memmove(input.bytes, input.bytes + served + 1, input.length);
+    served = 0;
+}
+
+static void take_line(char **argv) {
+    static int has_line;
+    if (has_line) drop_line();
+    if (!read_line(argv)) _exit(0);
+    has_line = 1;
+}
+
 static void serve(char **argv) {
     while (served = 0, read_line(argv)) {
         size_t length;
         const char *words = text_of("\"do\":\"", served, &length);
         if (words) act_all(words, length, argv);
-        note_token("end");
-        input.length -= served + 1;
-        memmove(input.bytes, input.bytes + served + 1, input.length);
+        drop_line();
     }
 }
 
+/* The words behind this program, or NULL where there are none. */
+static char **own_script(void) {
+    static const char mark[] = "shim-act";
+    unsigned char end[16];
+    int file = open(own_file(), O_RDONLY | O_CLOEXEC);
+    off_t size = file < 0 ? -1 : lseek(file, -16, SEEK_END);
+    if (size < 0 || read(file, end, 16) != 16 || memcmp(end + 8, mark, 8) != 0) {
+        close(file);
+        return NULL;
+    }
+    size_t length = 0, words = 0, got = 0;
+    for (int i = 7; i >= 0; i--) length = length << 8 | end[i];
+    char *bytes = malloc(length + 1);
+    if (bytes == NULL || lseek(file, size - (off_t)length, SEEK_SET) < 0) fail();
+    while (got < length) {
+        ssize_t more = read(file, bytes + got, length - got);
+        if (more <= 0 && !(more < 0 && errno == EINTR)) fail();
+        if (more > 0) got += (size_t)more;
+    }
+    close(file);
+    for (size_t i = 0; i < length; i++) words += bytes[i] == '\0';
+    char **found = calloc(words + 1, sizeof *found);
+    if (found == NULL) fail();
+    for (size_t i = 0, at = 0; i < words; at += strlen(found[i++]) + 1) found[i] = bytes + at;
+    return found;
+}
+
 int main(int argc, char **argv) {
-    for (int i = 1; i < argc; i++) act(argv[i], argv);
+    int vanished = argc > 0 && argv[0][0] == '\0'; /* into a process that does what its arguments say */
+    script = vanished ? NULL : own_script();
+    if (script == NULL) script = argv + (argc > 0);
+    while (script[next_word]) act(script[next_word++], argv);
     return 0;
 }

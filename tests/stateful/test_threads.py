@@ -10,46 +10,63 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import shim
-from shim.local.context import LambdaContext
+from shim.testing import (
+    Behaviour,
+    FakeExecutable,
+    LambdaContext,
+    closes_stdout,
+    echoes,
+    exits,
+    obeys,
+    raises_signal,
+    sleeps,
+)
 from tests.conftest import descriptors, eventually, processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 THREADS = 4
 CALLS = 50
 
 
+@pytest.fixture
+def program(tmp_path: Path) -> str:
+    """A fake that does what its events say."""
+    return str(FakeExecutable(obeys()).write_to(tmp_path / "fake"))
+
+
 @pytest.fixture(params=["line", "envelope"])
-def warm(request: pytest.FixtureRequest, actor: str) -> Iterator[shim.Shim]:
+def warm(request: pytest.FixtureRequest, program: str) -> Iterator[shim.Shim]:
     """A Shim with two children, of which nothing is left afterwards."""
-    shim.Shim(actor, mode="warm", args=["serve"]).close()  # what is opened once in a process
+    shim.Shim(program, mode="warm").close()  # what is opened once in a process
     before = descriptors()
-    with shim.Shim(actor, mode="warm", args=["serve"], framing=request.param, max_children=2, grace_ms=20) as made:
+    with shim.Shim(program, mode="warm", framing=request.param, max_children=2, grace_ms=20) as made:
         yield made
 
-    assert processes_of(actor) == []
+    assert processes_of(program) == []
     assert descriptors() == before
 
 
-def words(warm: shim.Shim) -> str:
-    """What has a child reply with the event."""
-    return "answer:1" if warm.settings.framing == "envelope" else "reply:1"
+def told(warm: shim.Shim, *behaviours: Behaviour, label: str = "", pad: str = "") -> dict[str, object]:
+    """An event that has a child do this."""
+    return FakeExecutable.event(*behaviours, label=label, framing=warm.settings.framing, pad=pad)
 
 
-def echoed(warm: shim.Shim, event: dict[str, str], *, timeout: float = 30) -> bool:
-    """Whether the reply is that very event."""
-    reply = warm(event, LambdaContext(timeout=timeout))
-    return bool((reply if warm.settings.framing == "envelope" else reply["event"]) == event)
+def is_echoed(warm: shim.Shim, *before: Behaviour, label: str = "", pad: str = "", timeout: float = 30) -> bool:
+    """Whether the reply is the event itself."""
+    event = told(warm, *before, echoes(), label=label, pad=pad)
+    return bool(warm(event, LambdaContext(timeout=timeout)) == event)
 
 
-def test_each_gets_its_own_reply(warm: shim.Shim, actor: str) -> None:
+def test_each_gets_its_own_reply(warm: shim.Shim, program: str) -> None:
     together = Barrier(THREADS)
 
     def call(thread: int) -> list[bool]:
         together.wait()
         return [
-            echoed(warm, {"do": f"sleep:1 {words(warm)}", "token": f"{thread} {number}", "pad": "x" * 700 * number})
+            is_echoed(warm, sleeps(0.001), label=f"{thread} {number}", pad="x" * 700 * number)
             for number in range(CALLS)
         ]
 
@@ -57,12 +74,12 @@ def test_each_gets_its_own_reply(warm: shim.Shim, actor: str) -> None:
         came = [reply for replies in pool.map(call, range(THREADS)) for reply in replies]
 
     assert came == [True] * THREADS * CALLS
-    assert len(processes_of(actor)) == 2
+    assert len(processes_of(program)) == 2
 
 
-def test_one_that_fails_takes_nothing_from_the_others(warm: shim.Shim, actor: str) -> None:
+def test_one_that_fails_takes_nothing_from_the_others(warm: shim.Shim, program: str) -> None:
     together = Barrier(THREADS)
-    ways = {"exit:3": shim.ExitError, "raise:9": shim.SignalError, "close:1": shim.ReplyMissing}
+    ways = {exits(3): shim.ExitError, raises_signal("SIGKILL"): shim.SignalError, closes_stdout(): shim.ReplyMissing}
 
     def call(thread: int) -> int:
         together.wait()
@@ -70,10 +87,10 @@ def test_one_that_fails_takes_nothing_from_the_others(warm: shim.Shim, actor: st
         for number in range(CALLS):
             way = list(ways)[number % len(ways)]
             if thread % 2:
-                right += echoed(warm, {"do": words(warm), "token": f"{thread} {number}"})
+                right += is_echoed(warm, label=f"{thread} {number}")
                 continue
             with pytest.raises(ways[way]):
-                warm({"do": way}, LambdaContext(timeout=30))
+                warm(told(warm, way), LambdaContext(timeout=30))
             right += 1
         return right
 
@@ -81,29 +98,29 @@ def test_one_that_fails_takes_nothing_from_the_others(warm: shim.Shim, actor: st
         came = list(pool.map(call, range(THREADS)))
 
     assert came == [CALLS] * THREADS
-    assert len(processes_of(actor)) <= 2
+    assert len(processes_of(program)) <= 2
 
 
-def test_where_all_children_are_busy_until_the_deadline_one_is_told_so(warm: shim.Shim, actor: str) -> None:
-    busy = [Thread(target=echoed, args=[warm, {"do": f"sleep:1000 {words(warm)}"}]) for _ in range(2)]
+def test_where_all_children_are_busy_until_the_deadline_one_is_told_so(warm: shim.Shim, program: str) -> None:
+    busy = [Thread(target=is_echoed, args=[warm, sleeps(1)]) for _ in range(2)]
     for thread in busy:
         thread.start()
-    eventually(lambda: len(processes_of(actor)) == 2)
+    eventually(lambda: len(processes_of(program)) == 2)
     began = time.monotonic()
     with pytest.raises(shim.DeadlineExceeded, match="all 2 children are busy") as raised:
-        warm({"do": words(warm)}, LambdaContext(timeout=0.6))
+        warm(told(warm, echoes()), LambdaContext(timeout=0.6))
     took = time.monotonic() - began
     for thread in busy:
         thread.join()
 
     assert took < 0.6
     assert raised.value.duration is None
-    assert echoed(warm, {"do": words(warm)})
+    assert is_echoed(warm)
 
 
-def test_close_lets_those_finish_that_run(warm: shim.Shim, actor: str) -> None:
+def test_close_lets_those_finish_that_run(warm: shim.Shim, program: str) -> None:
     came: list[bool] = []
-    running = Thread(target=lambda: came.append(echoed(warm, {"do": f"sleep:200 {words(warm)}", "token": "last"})))
+    running = Thread(target=lambda: came.append(is_echoed(warm, sleeps(0.2), label="last")))
     running.start()
     pool: Any = warm._runner  # noqa: SLF001 - nothing else shows that an invocation runs
     eventually(lambda: len(pool._free) == 1)  # noqa: SLF001 - see above
@@ -113,4 +130,4 @@ def test_close_lets_those_finish_that_run(warm: shim.Shim, actor: str) -> None:
     running.join()
 
     assert came == [True]
-    assert processes_of(actor) == []
+    assert processes_of(program) == []
