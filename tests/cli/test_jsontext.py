@@ -9,12 +9,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from shim.cli.jsontext import compact, indented
+from shim.testing import strategies
 
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    max_leaves=20,
-)
+values = strategies.json_values()
 
 
 def shown(text: str) -> str:

@@ -20,24 +20,10 @@ import shim
 from shim.codecs.line import LAMBDA_LIMIT, LineCodec, encoded_size, line, loads
 from shim.outcome import Exited, Usage
 from shim.settings import Settings
+from shim.testing import strategies
 
-ANY_TEXT = st.text(st.characters(), max_size=20)  # lone surrogates, NUL and U+2028 as well
-NUMBERS = (
-    st.integers()
-    | st.integers(-(2**70), 2**70)
-    | st.integers(2**63 - 2, 2**64 + 2)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.sampled_from([-0.0, 0.1, 1e308, 5e-324, 10**300, -(10**4000)])
-)
-SCALARS = st.none() | st.booleans() | NUMBERS | ANY_TEXT
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4), max_leaves=20
-)
-SENDABLE = st.recursive(
-    st.none() | st.booleans() | NUMBERS | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),
-    max_leaves=20,
-)
+VALUES = strategies.json_values()
+SENDABLE = strategies.json_values(sendable=True)
 
 
 def same(one: object, other: object) -> bool:

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings, strategies as st
 
 from shim.adapter import host_escapes
 from shim.codecs.line import WIDEST, encoded_size, loads
+from shim.testing import strategies
 from tests.real import components
 from tests.real.rie import function_environment
 from tests.real.runtime_api import RuntimeApi
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"])) | st.text('a"\\/\n\x00\x1f\x7f\x80é\u2028\u2029\uffff😀')
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
-    lambda values: st.lists(values) | st.dictionaries(TEXTS, values),
-)
+VALUES = strategies.json_values(sendable=True) | TEXTS | st.dictionaries(TEXTS, TEXTS)
 HOSTS = ["", *(f"AWS_Lambda_python3.{minor}" for minor in range(9, 16)), "AWS_Lambda_nodejs22.x"]
 
 

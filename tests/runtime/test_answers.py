@@ -11,6 +11,7 @@ import h11
 import pytest
 from hypothesis import HealthCheck, Phase, assume, event, example, given, settings, strategies as st
 
+from shim.testing import strategies
 from tests.runtime.stub import ACCEPTED, NEXT, RUNTIME, Runtime, facts
 from tests.runtime_client import pieces
 
@@ -20,11 +21,7 @@ if TYPE_CHECKING:
 
     from tests.runtime.stub import Request
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
-    max_leaves=8,
-)
+JSON = strategies.json_values(max_leaves=8, sendable=True)
 EVENTS = st.builds(
     lambda value, ascii_only, indent, around: (
         f"{around}{json.dumps(value, ensure_ascii=ascii_only, indent=indent)}{around}"
