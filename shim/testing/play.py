@@ -149,6 +149,7 @@ class _Play:
         if descriptor not in there - self.closed:
             return  # the first write fails
         self.put(descriptor, b"x" * (self.settings.max_output_bytes + 1))
+        self.unsure = True
         self.hang(answers_sigterm=signal.SIGTERM not in self.ignored)
 
     def hang(self, *, answers_sigterm: bool) -> None:
@@ -192,6 +193,11 @@ class _Once(_Play):
                 raise _Over(Expected("Overflowed", "OutputTooLarge"))
         elif descriptor in (1, 2):
             self.stderr += data  # with reply_fd=3 standard output goes its way
+
+    def hang(self, *, answers_sigterm: bool) -> None:
+        stderr = None if self.unsure else bytes(self.stderr)
+        signals = BY_US if answers_sigterm else BY_US_IN_THE_END
+        raise _Over(Expected("Stopped", "DeadlineExceeded", signals=signals, stderr=stderr))
 
     def exit(self, code: int) -> None:
         name = "ok" if code == 0 else self.settings.exit_codes.get(code) or _name_in(bytes(self.reply), "ExitError")

@@ -1,4 +1,4 @@
-"""What the executables of a soak do, and what must come of it: known from the script alone, by the model of tests/property."""
+"""What the executables of a soak do, and what must come of it: known from the script alone, by the testing kit."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shim import Shim, ShimError
 from shim.children import sweep
-from shim.local.context import LambdaContext
-from tests.property.model import Prediction, predict
+from shim.testing import Expected, LambdaContext
+from shim.testing.play import expectation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ class Role(NamedTuple):
 
     script: str
     shim: Shim
-    expected: Prediction
+    expected: Expected
     value: object = None
     """What it answers."""
     echoes: bool = False
@@ -53,7 +53,7 @@ class Role(NamedTuple):
             except ShimError as error:
                 wrong = self._wrong_error(error)
         logged = stage.take_log()
-        if not logged.startswith(self.expected.log):
+        if not logged.startswith(self.expected.stderr or b""):
             wrong = wrong or f"{logged[:60]!r} in the log"
         if _has_child():
             wrong = wrong or "a child is left, of this invocation or of one before"
@@ -70,10 +70,13 @@ class Role(NamedTuple):
 
     def _wrong_error(self, error: ShimError) -> str:
         name, data = type(error).__name__, vars(error)
-        told = (name, data.get("exit_code"), data.get("signal"), data.get("stderr_tail"))
-        tail = self.expected.log[-TAIL:].decode().rstrip("\n")
-        wanted = (self.expected.error, self.expected.code, self.expected.signal, tail)
-        return "" if told == wanted else f"{str(told)[:100]} where {str(wanted)[:100]} was expected"
+        told = (name, data.get("exit_code"), data.get("stderr_tail"))
+        tail = (self.expected.stderr or b"")[-TAIL:].decode().rstrip("\n")
+        wanted = (self.expected.error, self.expected.code, tail)
+        by = data.get("signal")
+        if told == wanted and by in (self.expected.signals or {None}):
+            return ""
+        return f"{str((*told, by))[:100]} where {str((*wanted, *self.expected.signals))[:100]} was expected"
 
 
 class Cast(NamedTuple):
@@ -123,14 +126,14 @@ def _acting(stage: Stage, script: str, *, timeout: float = FAR, **settings: Any)
     """A role of the actor, with what the model predicts."""
     words = script.split()
     settings = {"output": "text", "max_output_bytes": LIMIT, **settings}
-    expected = predict(words, reply_fd=settings.get("reply_fd", 1), limit=LIMIT)
-    if expected.error == "DeadlineExceeded":
-        expected.signal = expected.signal or "SIGKILL"
+    shim = Shim(stage.actor, args=words, **settings)
+    (expected,) = expectation(words, shim.settings, b"", number=1).among
+    reply = expected.reply or b""
     return Role(
         script,
-        Shim(stage.actor, args=words, **settings),
+        shim,
         expected,
-        b64encode(expected.reply).decode() if settings["output"] == "base64" else expected.reply.decode(),
+        b64encode(reply).decode() if settings["output"] == "base64" else reply.decode(),
         echoes="copy" in words,
         timeout=timeout,
         adopts="vanish" in script,
@@ -189,8 +192,7 @@ def _hangs(stage: Stage) -> list[Role]:
 def _reporter(stage: Stage) -> Role:
     """It says in its own words what went wrong."""
     reply = b'{"errorType": "BadInput", "errorMessage": "line 3"}'
-    role = _acting(stage, f"write:1:{reply.hex()} exit:1")
-    return role._replace(expected=Prediction("BadInput", code=1))
+    return _acting(stage, f"write:1:{reply.hex()} exit:1")
 
 
 def _gone(stage: Stage) -> Role:
@@ -198,7 +200,7 @@ def _gone(stage: Stage) -> Role:
     path = shutil.copy(stage.actor, stage.folder / "gone")
     shim = Shim(str(path))
     Path(path).unlink()
-    return Role("gone", shim, Prediction("ExecutableNotFound"))
+    return Role("gone", shim, Expected("NotStarted", "ExecutableNotFound"))
 
 
 def _litterers() -> list[Role]:
@@ -208,11 +210,11 @@ def _litterers() -> list[Role]:
 def _in_fresh(end: str, *, code: int | None = None, hangs: bool = False) -> Role:
     """A shell that finds an empty TMPDIR, litters it, and ends like that: it answers its request where it neither fails nor hangs."""
     script = 'test -z "$(ls -A "$TMPDIR")" || exit 9; mkdir -p "$TMPDIR/a/b"; echo c >"$TMPDIR/a/b/c"; ' + end
-    expected = Prediction()
+    expected = Expected("Exited", None, 0)
     if hangs:
-        expected = Prediction("DeadlineExceeded", signal="SIGTERM")
+        expected = Expected("Stopped", "DeadlineExceeded", signals=frozenset({"SIGTERM"}))
     elif code is not None:
-        expected = Prediction("ExitError", code=code)
+        expected = Expected("Exited", "ExitError", code)
     shim = Shim("/bin/sh", args=["-c", script], tmp="fresh", output="json", max_output_bytes=LIMIT)
     return Role(script, shim, expected, echoes=True, timeout=NEAR if hangs else FAR)
 
