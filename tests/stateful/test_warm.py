@@ -1,96 +1,77 @@
-"""Whatever a kept child does, and whatever is done to it: a reply is its own request's, an error the predicted one, and nothing is left."""
+"""Whatever a kept child does, and whatever is done to it: a reply is its own request's, an error the predicted one, and nothing is left.
+
+The machine is the public one, pointed at a Shim. What is added here knows how `shim` does it: when it starts a child, what it logs, what it keeps
+open; and counts what was met.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import signal
 import sys
-import time
 from collections import Counter
-from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings, strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import rule, run_state_machine_as_test
 
 import shim
 from shim.children.parent import Parent
-from shim.local.context import LambdaContext
 from shim.logs import Log
-from tests.conftest import descriptors, eventually, processes_of
-from tests.stateful import model
-from tests.stateful.model import (
+from shim.testing.behaviours import Behaviour, fails_where
+from shim.testing.kept_child import (
+    ACTS,
     BROKEN,
-    ENVELOPES,
     FAILING,
-    LARGE,
     LEAVING,
-    LIMIT,
-    LINE_FEED,
     OVERDUE,
-    POSSIBLE,
     SUCCEEDING,
-    Act,
     Choice,
-    Model,
     Predicted,
     State,
-    hexed,
+    names,
 )
+from shim.testing.model import WarmModel
+from shim.testing.processes import status
+from tests.conftest import descriptors, eventually, processes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from shim.testing.asked import Answer, Asked
+    from shim.testing.keeping import Runner
 
 STEPS = int(os.environ.get("WARM_STEPS", "240"))
 MANY = 5000
 """So many steps, with a tour, must have met everything."""
 STEPS_EACH = 20
 """So many steps are one example."""
-SHORT = 0.6  # so that the margin is 150 ms, and a child that hangs is told to stop after 450 ms
-FAR = 10.0
-TOO_SHORT = 0.05
-CHOICES = st.builds(
-    Choice, st.sampled_from(["line", "envelope"]), st.sampled_from([1, 3]), st.sampled_from([None, 1, 3]), st.booleans()
-)
-SIZES = st.sampled_from([10, 1000, 4000, 5000, 60_000, 70_000, 100_000]) | st.integers(10, 100_000)
-CODES = st.sampled_from([1, 3, 42, 255])
-SIGNALS = st.sampled_from(["SIGKILL", "SIGTERM", "SIGUSR1"])
-CONTEXTS = st.sampled_from(["dropped", "dropped", "kept", "none"])
-MEANWHILE = st.sampled_from(["continue", "continue", "kill", "leave"])
-INTERFERING = {"continue": signal.SIGCONT, "kill": signal.SIGKILL}
-"""What may be done to a frozen child while it is asked."""
+OPEN = [state for state in State if state is not State.CLOSED]
+POSSIBLE = {
+    *((before, after) for before in OPEN for after in OPEN if after not in (State.FRESH, State.FROZEN)),
+    *((state, state) for state in State),  # an invocation that asks nobody; a second close
+    *((before, State.FRESH) for before in OPEN if before not in (State.IDLE, State.FROZEN)),  # the work afterwards
+    (State.FROZEN, State.FRESH),  # continued
+    (State.FRESH, State.FROZEN),
+    (State.IDLE, State.FROZEN),
+    *((state, State.CLOSED) for state in OPEN),
+    (State.CLOSED, State.FRESH),
+    (State.CLOSED, State.DEAD),
+}
+"""Every transition that there is."""
 RULES = [
     "opens", "invokes", "replies_and_writes_while_the_next_one_waits", "comes_too_late", "is_no_event", "drops_a_context",
-    "works_at_once", "kills_it", "freezes_it", "continues_it", "changes_the_program", "closes",
+    "collects_contexts", "works_at_once", "kills_it", "freezes_it", "continues_it", "changes_the_program", "closes",
     "meanwhile nothing", "meanwhile continue", "meanwhile kill", "meanwhile leave",
 ]  # fmt: skip
-READY = hexed('{"ok":true}\n')
-
-_serial = count(1)
 
 
 class Stage:
-    """Where the actor acts: its notes, the switch that breaks it, and the log, which is a file in memory."""
+    """What all machines of a test share: the number of kept children that were started, and the log, which is a file in memory."""
 
-    def __init__(self, actor: str, folder: Path, descriptor: int) -> None:
-        self.actor = actor
-        self.folder = folder
-        self.switch = folder / "broken"
+    def __init__(self, descriptor: int) -> None:
         self.starts = 0
-        """How many kept children were started."""
         self._log = descriptor
 
     def take_log(self) -> bytes:
@@ -102,11 +83,11 @@ class Stage:
 
 
 @pytest.fixture
-def stage(actor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+def stage(actor: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     descriptor = os.memfd_create("log")
     log = Log(descriptor)
     monkeypatch.setattr("shim.adapter.function_log", lambda: log)
-    made = Stage(actor, tmp_path, descriptor)
+    made = Stage(descriptor)
     start = Parent.start
 
     def counting(self: Parent, child: Any, *arguments: Any) -> None:
@@ -119,51 +100,12 @@ def stage(actor: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     os.close(descriptor)
 
 
-class Notes:
-    """What the actors noted: who was started, and which requests were acted on."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._read = 0
-        self.started: set[int] = set()
-        self.begun: Counter[str] = Counter()
-        self.ended: set[str] = set()
-
-    def look(self) -> None:
-        """Takes what was noted since the last look."""
-        if not self._path.exists():
-            return
-        with self._path.open() as file:
-            file.seek(self._read)
-            text = file.read()
-        whole = text[: text.rfind("\n") + 1]
-        self._read += len(whole)
-        for line in whole.splitlines():
-            pid, what, *token = line.split()
-            if what == "start":
-                self.started.add(int(pid))
-            elif what == "begin":
-                self.begun[token[0]] += 1
-            else:
-                self.ended.add(token[0])
-
-    def has_started(self, pid: int) -> bool:
-        """Whether that process has come as far as to its first request."""
-        self.look()
-        return pid in self.started
-
-    def has_done(self, token: str) -> bool:
-        """Whether all words of that request were done."""
-        self.look()
-        return token in self.ended
-
-
 class Fired:
     """How often each rule, each act and each transition was met."""
 
     def __init__(self) -> None:
         self.rules: Counter[str] = Counter(dict.fromkeys(RULES, 0))
-        self.acts: Counter[str] = Counter(dict.fromkeys([*SUCCEEDING, *FAILING, *LEAVING, *OVERDUE, *ENVELOPES], 0))
+        self.acts: Counter[str] = Counter(dict.fromkeys(ACTS, 0))
         self.transitions: Counter[tuple[State, State]] = Counter(dict.fromkeys(POSSIBLE, 0))
 
     def __str__(self) -> str:
@@ -189,237 +131,82 @@ class Fired:
         return unmet + sorted(self.transitions.keys() - POSSIBLE) + sorted(self.rules.keys() - set(RULES))
 
 
-def status(pid: int) -> str:
-    """The letter for what a process does: T is stopped, Z a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-@contextmanager
-def beside(actor: str, frozen: int | None, how: str, *, continued: bool) -> Iterator[None]:
-    """What another thread does to the child during an invocation."""
-    over = Event()
-
-    def interfere() -> None:
-        if frozen is not None:
-            over.wait(0.01)  # the request is sent
-            os.kill(frozen, INTERFERING[how])
-        while continued and not over.wait(0.002):
-            for pid in processes_of(actor):
-                if status(pid) == "T":
-                    os.kill(pid, signal.SIGCONT)
-
-    thread = Thread(target=interfere) if continued or frozen is not None else None
-    if thread is not None:
-        thread.start()
-    yield
-    over.set()
-    if thread is not None:
-        thread.join()
-
-
-class Answer:
-    """What an invocation came to."""
-
-    value: Any = None
-    error: str | None = None
-    message = ""
-    code: int | None = None
-    signal: str | None = None
-
-
-class Warm(RuleBasedStateMachine):
-    """A Shim in mode warm that one thread calls, beside the model."""
+class Warm(WarmModel):
+    """A Shim in mode warm, of which is known when it starts a child, what it says in the log and what it keeps open."""
 
     def __init__(self, stage: Stage, fired: Fired) -> None:
         super().__init__()
         self.stage = stage
         self.fired = fired
-        self.contexts: list[tuple[LambdaContext | None, Model | None]] = []
-        """Those that are kept, and the model that has work when they are dropped."""
-        self.failed = False
-        """Whether the invocation that is noted failed."""
-        self.model = Model(Choice("line", 1, None, ready=False))
-        self.notes = Notes(stage.folder / "none")
-        self.stage.switch.unlink(missing_ok=True)
+        self.switch = Path(self.path("broken"))
         self.before = descriptors()
-        self.asked = 0
-        self.shim: shim.Shim | None = None
-
-    @initialize(choice=CHOICES)
-    def begin(self, choice: Choice) -> None:
-        self.opens(choice)
-
-    @precondition(lambda self: self.model.closed)
-    @rule(choice=CHOICES)
-    def opens(self, choice: Choice) -> None:
-        with self.noted("opens"):
-            self.model = Model(choice, broken=self.model.broken)
-            path = self.stage.folder / f"notes-{next(_serial)}"
-            self.notes = Notes(path)
-            self.stage.starts = self.asked = 0
-            greeting = [f"write:{choice.reply_fd}:{READY}"] if choice.ready else []
-            predicted = self.model.begin()
-            error = None
-            try:
-                self.shim = shim.Shim(
-                    self.stage.actor,
-                    args=[f"exit-if:{BROKEN}:{self.stage.switch}", *greeting, f"note:{path}", "serve"],
-                    mode="warm",
-                    framing=choice.framing,
-                    reply_fd=choice.reply_fd,
-                    ready=choice.ready,
-                    max_uses=choice.max_uses,
-                    max_children=2,
-                    max_output_bytes=LIMIT,
-                    grace_ms=20,
-                    linger_ms=5,
-                )
-            except shim.ShimError as raised:
-                error = type(raised).__name__
-
-            assert error == predicted.error
-            if error is not None:
-                self.stage.starts = 0
-
-    @precondition(lambda self: not self.model.closed)
-    @rule(data=st.data(), size=SIZES, context=CONTEXTS, meanwhile=MEANWHILE)
-    def succeeds(self, data: st.DataObject, size: int, context: str, meanwhile: str) -> None:
-        name = data.draw(st.sampled_from(model.names(SUCCEEDING, self.model.choice.framing)))
-        self.invoke(name, size=size, context=context, meanwhile=meanwhile)
-
-    @precondition(lambda self: not self.model.closed)
-    @rule(data=st.data(), size=SIZES, context=CONTEXTS, meanwhile=MEANWHILE, code=CODES, killed_by=SIGNALS)
-    def fails(self, data: st.DataObject, size: int, context: str, meanwhile: str, code: int, killed_by: str) -> None:
-        name = data.draw(st.sampled_from(model.names(FAILING, self.model.choice.framing)))
-        self.invoke(name, size=size, context=context, meanwhile=meanwhile, code=code, killed_by=killed_by)
-
-    @precondition(lambda self: not self.model.closed)
-    @rule(data=st.data(), size=SIZES, meanwhile=MEANWHILE, code=CODES, killed_by=SIGNALS)
-    def leaves_something(self, data: st.DataObject, size: int, meanwhile: str, code: int, killed_by: str) -> None:
-        name = data.draw(st.sampled_from(model.names(LEAVING, self.model.choice.framing)))
-        self.invoke(name, size=size, context="kept", meanwhile=meanwhile, code=code, killed_by=killed_by)
-
-    @precondition(lambda self: not self.model.closed)
-    @rule(data=st.data(), size=SIZES, keep=st.booleans(), meanwhile=MEANWHILE)
-    def is_overdue(self, data: st.DataObject, size: int, keep: bool, meanwhile: str) -> None:
-        name = data.draw(st.sampled_from(model.names(OVERDUE, self.model.choice.framing)))
-        self.invoke(name, size=size, context="kept" if keep else "dropped", meanwhile=meanwhile)
-
-    @precondition(lambda self: not self.model.closed)
-    @rule(late=st.integers(30, 60))
-    def replies_and_writes_while_the_next_one_waits(self, late: int) -> None:
-        """The bytes come when the next request was sent, and the child has read nothing of it."""
-        choice = self.model.choice
-        token, whose = self.upcoming("kept")
-        foreign = json.dumps("foreign" if choice.framing == "line" else {"id": whose, "value": "foreign"}) + "\n"
-        reply = f"{'reply' if choice.framing == 'line' else 'answer'}:{choice.reply_fd}"
-        first = Act(f"{reply} sleep:{late} write:{choice.reply_fd}:{hexed(foreign)} sleep:20", leaves=State.DIRTY)
-        second = Act(reply)
-        with self.noted("replies_and_writes_while_the_next_one_waits"):
-            self.kill_what_is_frozen()
-            midline = self.model.child is not None and self.model.child.midline
-            predicted = self.model.ask(first, "kill")
-            event, answer = self.ask(token, first, size=10, timeout=FAR, midline=midline)
-            self.compare(predicted, answer, event, first)
-        if predicted.error is not None:
-            return
-        with self.noted("replies_and_writes_while_the_next_one_waits"):
-            token, _ = self.upcoming("kept")
-            event, answer = self.ask(token, second, size=10, timeout=FAR)
-            if answer.error == "ReplyUnexpected":
-                self.model.started = False
-                self.model.child = None
-            else:  # what it wrote was found before, or a new one was asked
-                self.compare(self.model.ask(second, "kill"), answer, event, second)
-            if answer.error is None:
-                self.contexts[-1] = (self.contexts[-1][0], self.model if self.model.has_work else None)
-
-    @precondition(lambda self: not self.model.closed)
-    @rule(context=st.sampled_from(["kept", "dropped"]))
-    def comes_too_late(self, context: str) -> None:
-        with self.noted("comes_too_late", dropping=context == "dropped"):
-            token, _ = self.upcoming(context)
-            _, answer = self.ask(token, Act(), size=10, timeout=TOO_SHORT)
-
-            assert answer.error == "DeadlineExceeded"
-            assert "less than 100 ms" in answer.message
-
-    @precondition(lambda self: not self.model.closed)
-    @rule()
-    def is_no_event(self) -> None:
-        with self.noted("is_no_event"):
-            self.asked += 1
-            assert self.shim is not None
-            with pytest.raises(shim.EventInvalid):
-                self.shim({"number": math.nan}, LambdaContext())
-
-    @precondition(lambda self: self.contexts)
-    @rule(data=st.data())
-    def drops_a_context(self, data: st.DataObject) -> None:
-        self.drop(-1 - data.draw(st.integers(0, len(self.contexts) - 1)))
-
-    @precondition(lambda self: self.model.child is not None and not self.model.child.dead)
-    @rule()
-    def kills_it(self) -> None:
-        with self.noted("kills_it"):
-            pid = self.living()
-            os.kill(pid, signal.SIGKILL)
-            eventually(lambda: status(pid) == "Z")
-            assert self.model.child is not None
-            self.model.child.dead = True
-
-    @precondition(
-        lambda self: self.model.child is not None and not self.model.child.dead and not self.model.child.frozen
-    )
-    @rule()
-    def freezes_it(self) -> None:
-        with self.noted("freezes_it"):
-            pid = self.living()
-            os.kill(pid, signal.SIGSTOP)
-            eventually(lambda: status(pid) == "T")
-            assert self.model.child is not None
-            self.model.child.frozen = True
-
-    @precondition(lambda self: self.model.child is not None and not self.model.child.dead and self.model.child.frozen)
-    @rule(chance=st.integers(0, 2))
-    def continues_it(self, chance: int) -> None:
-        if chance:
-            return
-        with self.noted("continues_it"):
-            os.kill(self.living(), signal.SIGCONT)
-            assert self.model.child is not None
-            self.model.child.frozen = False
+        self.fake = ""
+        self.uses = 0
+        """How much the child had been asked that was there when the last invocation began."""
 
     @rule(broken=st.sampled_from([False, False, False, False, True]))
     def changes_the_program(self, broken: bool) -> None:
         """From now on it ends at its start, or does so no more."""
-        with self.noted("changes_the_program"):
+        with self.step("changes_the_program"):
             self.model.broken = broken
             if broken:
-                if self.model.child is not None and not self.model.child.dead:
+                if self.model.lives:
                     self.living()  # it has seen the switch as it was
-                self.stage.switch.touch()
+                self.switch.touch()
             else:
-                self.stage.switch.unlink(missing_ok=True)
+                self.switch.unlink(missing_ok=True)
 
-    @rule(chance=st.integers(0, 2))
-    def closes(self, chance: int) -> None:
-        if chance and (self.model.closed or chance > 1):
-            return
-        with self.noted("closes"):
-            assert self.shim is not None
-            self.model.close()
-            self.shim.close()
-            self.contexts = [(context, None) for context, _ in self.contexts]
-            with pytest.raises(shim.ShimClosed):
-                self.shim({}, LambdaContext())
+    def begins_with(self, choice: Choice) -> list[Behaviour]:
+        return [fails_where(str(self.switch), BROKEN), *super().begins_with(choice)]
 
-    @invariant()
-    def its_processes_are_those_of_the_model(self) -> None:
-        pids = processes_of(self.stage.actor)
+    def start(self, executable: str, **how: Any) -> Runner:
+        self.fake = executable
+        self.stage.starts = 0
+        try:
+            return super().start(executable, **how)
+        except shim.ShimError:
+            self.stage.starts = 0
+            raise
+
+    def moved(self, name: str, before: State, after: State) -> None:
+        self.fired.rules[name] += 1
+        self.fired.transitions[before, after] += 1
+
+    def invoke(self, what: str, *, context: str = "kept", meanwhile: str = "nothing", **how: Any) -> None:
+        self.fired.acts[what] += 1
+        super().invoke(what, context=context, meanwhile=meanwhile, **how)
+
+    def asking(self, what: str, context: str, **how: Any) -> Asked:
+        self.uses = self.model.child.uses if self.model.child is not None else 0
+        return super().asking(what, context, **how)
+
+    def ask(self, asked: Asked) -> Answer:
+        self.fired.rules[f"meanwhile {asked.meanwhile}"] += 1
+        self.stage.take_log()
+        return super().ask(asked)
+
+    def compare(self, predicted: Predicted, asked: Asked, answer: Answer) -> None:
+        log = self.stage.take_log()
+        super().compare(predicted, asked, answer)
+
+        assert self.told(answer.error) == predicted.error if answer.error is not None else predicted.error is None
+        if predicted.error is None and asked.name == "logs":
+            assert log.count(f"log of {asked.token}\n".encode()) == (1 if self.model.choice.framing == "line" else 3)
+        if predicted.error is None and asked.act.whole_line:
+            assert answer.value["context"]["aws_request_id"] in (asked.token, None)
+        if predicted.error is None and asked.was in (State.FRESH, State.IDLE) and asked.timeout is not None:
+            assert b"shim: " not in log
+        if asked.was in (State.DEAD, State.DIRTY, State.UNREAD) and self.uses:
+            assert b"shim: " in log
+
+    def is_too_late(self, asked: Asked, answer: Answer) -> None:  # noqa: ARG002 - as it is there
+        assert isinstance(answer.error, shim.DeadlineExceeded)
+        assert "less than 100 ms" in str(answer.error)
+
+    def look_around(self) -> None:
+        """Its processes are those of the model, and so is what is open."""
+        super().look_around()
+        pids = processes_of(self.fake)
 
         assert len(pids) == (self.model.child is not None), list(map(status, pids))
         if self.model.child is None:
@@ -428,166 +215,11 @@ class Warm(RuleBasedStateMachine):
             eventually(lambda: status(pids[0]) == "Z")
         assert self.model.closed or self.stage.starts == self.model.starts
 
-    @invariant()
-    def no_request_was_acted_on_twice(self) -> None:
-        self.notes.look()
-
-        assert max(self.notes.begun.values(), default=0) <= 1
-
     def teardown(self) -> None:
-        if self.shim is not None:
-            self.shim.close()
-        self.contexts.clear()
+        super().teardown()
 
-        assert processes_of(self.stage.actor) == []
+        assert processes_of(self.fake) == []
         assert descriptors() == self.before
-
-    def invoke(
-        self,
-        name: str,
-        *,
-        size: int = 100,
-        context: str = "kept",
-        meanwhile: str = "continue",
-        code: int = 3,
-        killed_by: str = "SIGKILL",
-    ) -> None:
-        """Has the child do that, and compares what comes of it."""
-        was, child = self.model.state, self.model.child
-        if was is not State.FROZEN:
-            meanwhile = "nothing"
-        if meanwhile == "leave" and context == "none":
-            context = "kept"  # without a deadline it would wait for ever
-        token, whose = self.upcoming(context)
-        number = signal.Signals[killed_by]
-        act = model.acts(
-            self.model.choice, token=token, whose=whose, code=code, signal=killed_by, number=number
-        )[name]  # fmt: skip
-        if act.waits:
-            context = "kept"
-        is_overdue = act.overdue or meanwhile == "leave"
-        timeout = None if context == "none" else SHORT if is_overdue else FAR
-        with self.noted("invokes", dropping=context != "kept"):
-            self.fired.acts[name] += 1
-            self.fired.rules[f"meanwhile {meanwhile}"] += 1
-            frozen = self.living() if meanwhile in INTERFERING else None
-            midline = child is not None and child.midline
-            predicted = self.model.ask(act, meanwhile)
-            self.stage.take_log()
-            with beside(self.stage.actor, frozen, meanwhile, continued=act.continued):
-                event, answer = self.ask(token, act, size=size, timeout=timeout, midline=midline)
-            self.compare(predicted, answer, event, act)
-            log = self.stage.take_log()
-            if predicted.error is None and name == "logs":
-                assert log.count(f"log of {token}\n".encode()) == (1 if self.model.choice.framing == "line" else 3)
-            if predicted.error is None and was in (State.FRESH, State.IDLE) and context != "none":
-                assert b"shim: " not in log
-            if was in (State.DEAD, State.DIRTY, State.UNREAD) and child is not None and child.uses:
-                assert b"shim: " in log
-            if act.waits and predicted.error is None:
-                self.wait_for_what_follows(token, act)
-
-    @contextmanager
-    def noted(self, name: str, *, dropping: bool = False) -> Iterator[None]:
-        """Counts the rule and the transition to which it leads."""
-        before = self.model.state
-        yield
-        self.fired.rules[name] += 1
-        self.fired.transitions[before, self.model.state] += 1
-        if self.failed:  # then the host may keep the context for long, and nothing waits for its end
-            self.failed = False
-            with self.noted("works_at_once"):
-                self.model.work()
-        if dropping:
-            self.drop(len(self.contexts) - 1)
-
-    def drop(self, index: int) -> None:
-        """Drops a context, which is when the work is done that could wait."""
-        with self.noted("drops_a_context"):
-            _, due = self.contexts[index]
-            if due is self.model:
-                self.model.work()
-            del self.contexts[index]
-
-    def upcoming(self, context: str) -> tuple[str, str]:
-        """The token of the next request, which is the invocation's id as well, and the id that its envelope will have."""
-        token = f"t{next(_serial)}"
-        return token, f"{'invocation' if context == 'none' else token}-{self.asked + 1}"
-
-    def ask(
-        self, token: str, act: Act, *, size: int, timeout: float | None, midline: bool = False
-    ) -> tuple[dict[str, str], Answer]:
-        """Calls the Shim, and keeps the context."""
-        assert self.shim is not None
-        self.asked += 1
-        prefix = f"write:{self.model.choice.reply_fd}:{LINE_FEED} " if midline else ""
-        event = {"token": token}
-        if act.early:
-            event["early"] = prefix + act.early
-            size += LARGE
-        else:
-            event["do"] = prefix + act.do
-        event["pad"] = "x" * size
-        context = None if timeout is None else LambdaContext(timeout=timeout, request_id=token)
-        answer = Answer()
-        began = time.monotonic()
-        try:
-            answer.value = self.shim(event, context)
-        except shim.ShimError as error:
-            answer.error = type(error).__name__
-            answer.message = str(error)
-            answer.code = getattr(error, "exit_code", None)
-            answer.signal = getattr(error, "signal", None)
-        took = time.monotonic() - began
-        self.failed = answer.error is not None
-        self.contexts.append((context, self.model if self.model.has_work and not self.failed else None))
-
-        assert took < (timeout or FAR)
-        return event, answer
-
-    def compare(self, predicted: Predicted, answer: Answer, event: dict[str, str], act: Act) -> None:
-        """A reply is this very event's; an error is the predicted one."""
-        token = event["token"]
-        self.notes.look()
-
-        assert answer.error == predicted.error, answer.message
-        if predicted.error is None:
-            assert self.notes.begun[token] == 1
-            if act.value is not None:
-                assert answer.value == act.value
-            elif self.model.choice.framing == "envelope":
-                assert answer.value == event
-            else:
-                assert answer.value["event"] == event
-                assert answer.value["context"]["aws_request_id"] in (token, None)
-        elif predicted.error == "ReportedError":
-            assert answer.message.startswith(f'{{"token": "{token}", ')  # its end may be cut
-        elif predicted.error == "ExitError":
-            assert answer.code == predicted.code
-        elif predicted.signal:
-            assert answer.signal in predicted.signal
-
-    def wait_for_what_follows(self, token: str, act: Act) -> None:
-        """Until the child has done what it does after its reply. One that ends may have been seen to end with the reply."""
-        if act.leaves is not State.DEAD:
-            eventually(lambda: self.notes.has_done(token))
-            return
-        eventually(lambda: all(status(pid) in ("Z", "") for pid in processes_of(self.stage.actor)))
-        if not processes_of(self.stage.actor):
-            self.model.child = None
-            self.contexts[-1] = (self.contexts[-1][0], self.model)
-
-    def living(self) -> int:
-        """The one process that lives, when it has come as far as to its first request."""
-        [pid] = processes_of(self.stage.actor)
-        eventually(lambda: self.notes.has_started(pid))
-        return pid
-
-    def kill_what_is_frozen(self) -> None:
-        for pid in processes_of(self.stage.actor):
-            if status(pid) == "T":
-                os.kill(pid, signal.SIGKILL)
-                eventually(lambda pid=pid: status(pid) == "Z")  # type: ignore[misc] # mypy finds no type for the default
 
 
 REACHING: dict[State, list[str]] = {
@@ -623,16 +255,17 @@ PATHS: dict[tuple[State, State], tuple[int | None, list[str]]] = {
 
 
 def follow(machine: Warm, choice: Choice, steps: list[str]) -> None:
-    """Takes a machine through those steps, and looks at it after each."""
+    """Takes a machine through those steps."""
     doing: dict[str, Callable[[], None]] = {
         "opens": lambda: machine.opens(choice),
         "breaks": lambda: machine.changes_the_program(broken=True),
-        "closes": lambda: machine.closes(chance=0),
+        "closes": machine.closes,
         "comes_too_late": lambda: machine.comes_too_late(context="kept"),
         "drops_a_context": lambda: machine.drop(0),
         "kills_it": machine.kills_it,
         "freezes_it": machine.freezes_it,
-        "continues_it": lambda: machine.continues_it(chance=0),
+        "continues_it": machine.continues_it,
+        "collects_contexts": machine.collects_contexts,
         "is_no_event": machine.is_no_event,
         "writes while the next one waits": lambda: machine.replies_and_writes_while_the_next_one_waits(late=30),
         "is left frozen": lambda: machine.invoke("echoes", meanwhile="leave"),
@@ -644,8 +277,6 @@ def follow(machine: Warm, choice: Choice, steps: list[str]) -> None:
                 doing[step]()
             else:
                 machine.invoke(step, size=10_000)
-            machine.its_processes_are_those_of_the_model()
-            machine.no_request_was_acted_on_twice()
     finally:
         machine.teardown()
 
@@ -656,13 +287,17 @@ def tour(stage: Stage, fired: Fired) -> None:
     for framing, reply_fd in (("line", 1), ("envelope", 3), ("line", 3), ("envelope", 1)):
         choice = Choice(framing, reply_fd, None, ready=reply_fd == 3)
         for kind in (SUCCEEDING, FAILING, LEAVING, OVERDUE):
-            for name in model.names(kind, framing):
+            for name in names(kind, framing):
                 if kind is not OVERDUE or name not in done:  # each takes half a second
                     follow(
                         Warm(stage, fired), choice, [name, "echoes", name] if kind is not OVERDUE else [name, "echoes"]
                     )
                 done.add(name)
-        follow(Warm(stage, fired), choice, ["is_no_event", "echoes", "freezes_it", "is killed unread", "closes"])
+        follow(
+            Warm(stage, fired),
+            choice,
+            ["is_no_event", "echoes", "freezes_it", "is killed unread", "collects_contexts", "closes"],
+        )
     follow(
         Warm(stage, fired), Choice("line", 1, None, ready=False), ["echoes", "freezes_it", "is left frozen", "echoes"]
     )
