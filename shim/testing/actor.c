@@ -218,22 +218,22 @@ static void note(const char *what, const char *token, size_t length) {
     close(file);
 }
 
-/* The text behind that name in the first `within` bytes of the line, or NULL. */
+/* The text that is the value of that name, which ends with its colon, in the first `within` bytes of the line; or NULL. */
 static const char *text_of(const char *name, size_t within, size_t *length) {
     if (within > served) within = served;
-    const char *start = within ? memmem(input.bytes, within, name, strlen(name)) : NULL;
+    const char *start = within ? memmem(input.bytes, within, name, strlen(name)) : NULL, *behind = input.bytes + within;
     *length = 0;
     if (start == NULL) return NULL;
-    start += strlen(name);
-    const char *end = memchr(start, '"', within - (size_t)(start - input.bytes));
+    for (start += strlen(name); start < behind && *start == ' ';) start++;
+    const char *end = start < behind && *start == '"' ? memchr(start + 1, '"', (size_t)(behind - start) - 1) : NULL;
     if (end == NULL) return NULL;
-    *length = (size_t)(end - start);
-    return start;
+    *length = (size_t)(end - start) - 1;
+    return start + 1;
 }
 
 static void note_token(const char *what) {
     size_t length;
-    const char *token = text_of("\"token\":\"", served, &length);
+    const char *token = text_of("\"token\":", served, &length);
     note(what, token ? token : "", length);
 }
 
@@ -254,7 +254,9 @@ static size_t length_of(const char *value, const char *end) {
 
 static void put_event(FILE *out) {
     const char *event = served ? memmem(input.bytes, served, "\"event\":", 8) : NULL;
-    if (event) fwrite(event + 8, 1, length_of(event + 8, input.bytes + served), out);
+    if (event == NULL) return;
+    for (event += 8; event < input.bytes + served && *event == ' ';) event++;
+    fwrite(event, 1, length_of(event, input.bytes + served), out);
 }
 
 /* Writes what the line that is being served has, and what else there is, at once: all of it (`what` is NULL), its event (""), or an envelope
@@ -268,7 +270,7 @@ static void respond(int fd, const char *what, const char *hex, int with_bytes) {
     else if (*what == '\0') put_event(out);
     else {
         size_t size;
-        const char *id = text_of("\"id\":\"", served, &size);
+        const char *id = text_of("\"id\":", served, &size);
         fprintf(out, "{\"id\":\"%.*s\",\"%s\":", (int)size, id ? id : "", what);
         if (with_bytes) put_hex(out, hex);
         else put_event(out);
@@ -349,7 +351,7 @@ static int read_line(char **argv) {
         char *end = input.length > served ? memchr(input.bytes + served, '\n', input.length - served) : NULL;
         served = end ? (size_t)(end - input.bytes) : input.length;
         size_t length;
-        const char *early = end || begun ? NULL : text_of("\"early\":\"", CHUNK, &length);
+        const char *early = end || begun ? NULL : text_of("\"early\":", CHUNK, &length);
         if (!begun && (end || early)) {
             begun = 1;
             note_token("begin");
@@ -385,7 +387,7 @@ static void take_line(char **argv) {
 static void serve(char **argv) {
     while (served = 0, read_line(argv)) {
         size_t length;
-        const char *words = text_of("\"do\":\"", served, &length);
+        const char *words = text_of("\"do\":", served, &length);
         if (words) act_all(words, length, argv);
         drop_line();
     }

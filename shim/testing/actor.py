@@ -123,7 +123,7 @@ class Actor:
         """Does what each line says, until the end of input."""
         self.served = 0
         while self.read_line():
-            self.act_all(self.text_of(b'"do":"', self.served) or b"")
+            self.act_all(self.text_of(b'"do":', self.served) or b"")
             self.drop_line()
 
     def take_line(self) -> None:
@@ -146,7 +146,7 @@ class Actor:
         while True:
             end = self.input.find(b"\n", self.served)
             self.served = len(self.input) if end < 0 else end
-            early = None if end >= 0 or has_begun else self.text_of(b'"early":"', CHUNK)
+            early = None if end >= 0 or has_begun else self.text_of(b'"early":', CHUNK)
             if not has_begun and (end >= 0 or early is not None):
                 has_begun = True
                 self.note_token(b"begin")
@@ -164,11 +164,10 @@ class Actor:
             self.act(word)
 
     def text_of(self, name: bytes, within: int) -> bytes | None:
-        """The text behind that name in the first bytes of the line, or None."""
-        within = min(within, self.served)
-        start = self.input.find(name, 0, within)
-        end = -1 if start < 0 else self.input.find(b'"', start + len(name), within)
-        return None if end < 0 else bytes(self.input[start + len(name) : end])
+        """The text that is the value of that name, which ends with its colon, in the first bytes of the line; or None."""
+        _, _, value = self.input[: min(within, self.served)].partition(name)
+        text, quote, _ = value.lstrip(b" ")[1:].partition(b'"')
+        return bytes(text) if quote and value.lstrip(b" ").startswith(b'"') else None
 
     def line(self) -> bytes:
         """The line that is being served."""
@@ -177,16 +176,16 @@ class Actor:
     def event(self) -> bytes:
         """Its event, as its bytes are."""
         line = self.line()
-        _, name, event = line.partition(b'"event":')
-        return event[: length_of(event)] if name else b""
+        event = line.partition(b'"event":')[2].lstrip(b" ")
+        return event[: length_of(event)]
 
     def envelope(self, name: bytes, value: bytes) -> bytes:
         """A line with its id and that value under that name."""
-        return b'{"id":"%b","%b":%b}\n' % (self.text_of(b'"id":"', self.served) or b"", name, value)
+        return b'{"id":"%b","%b":%b}\n' % (self.text_of(b'"id":', self.served) or b"", name, value)
 
     def note_token(self, what: bytes) -> None:
         """Notes that of the line."""
-        self.note(what, self.text_of(b'"token":"', self.served) or b"")
+        self.note(what, self.text_of(b'"token":', self.served) or b"")
 
     def note(self, what: bytes, token: bytes = b"") -> None:
         """Appends a line to the file of notes, if there is one."""

@@ -57,8 +57,8 @@ class WarmModel(Acting):
 
     Pointed at a runner, which is made by `start`, it checks that what keeps children does it as `shim` does: the program is a fake then, which crashes,
     hangs, replies twice, late, half or under a wrong id, and no caller may get what belongs to another. `choices`, `without`, `told` and `overtime`
-    are for runners that promise less. A runner writes each request as one line of JSON without blanks, in which the event is the member "event"; with
-    framing "envelope", "id" stands in front.
+    are for runners that promise less. A runner writes each request as one line of JSON, in which the event is the member "event"; with framing
+    "envelope", "id" stands in front.
 
         class Keeps(WarmModel):
             start = Keeper                                  # Keeper(path, **settings)(event, context), and close()

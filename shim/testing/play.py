@@ -85,7 +85,7 @@ class _Play:
     def serve(self) -> None:
         while True:
             self.take_line()
-            found = self.line.partition(b'"do":"')[2].partition(b'"')[0]
+            found = _text(self.line, b'"do":')
             for word in found.decode().split():
                 self.act(word)
 
@@ -134,7 +134,7 @@ class _Play:
             return (self.line if action == "reply" else event) + b"\n" + behind
         member = {"answer": b"value", "refuse": b"error"}.get(action, action.encode())
         value = bytes.fromhex(first) if action in ("value", "error") else event
-        identity = self.line.partition(b'"id":"')[2].partition(b'"')[0]
+        identity = _text(self.line, b'"id":')
         return b'{"id":"' + identity + b'","' + member + b'":' + value + b"}\n" + behind
 
     def kill(self, number: int) -> None:
@@ -282,7 +282,7 @@ class _Kept(_Play):
             return False
         if ("value" in message) == ("error" in message):
             return False
-        if message["id"].encode() != self.line.partition(b'"id":"')[2].partition(b'"')[0]:
+        if message["id"].encode() != _text(self.line, b'"id":'):
             raise _Over(FOREIGN)
         return True
 
@@ -334,14 +334,18 @@ def _name_in(report: bytes, otherwise: str) -> str:
     return name if all(isinstance(text, str) for text in texts) and is_error_name(name) else otherwise
 
 
+def _text(line: bytes, name: bytes) -> bytes:
+    """The text that is the value of that name, which ends with its colon; nothing where there is none."""
+    value = line.partition(name)[2].lstrip(b" ")
+    return value[1:].partition(b'"')[0] if value.startswith(b'"') else b""
+
+
 def _event(line: bytes) -> bytes:
     """The event's bytes in a request; nothing where it has none."""
-    start = line.find(b'"event":')
-    if start < 0:
-        return b""
-    depth, quoted, position = 0, False, start + 8
-    while position < len(line):
-        byte = line[position : position + 1]
+    event = line.partition(b'"event":')[2].lstrip(b" ")
+    depth, quoted, position = 0, False, 0
+    while position < len(event):
+        byte = event[position : position + 1]
         if quoted and byte == b"\\":
             position += 1
         elif byte == b'"':
@@ -353,4 +357,4 @@ def _event(line: bytes) -> bytes:
         elif not quoted and byte in b"}]":
             depth -= 1
         position += 1
-    return line[start + 8 : position]
+    return event[:position]

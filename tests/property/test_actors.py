@@ -177,7 +177,7 @@ ODD = st.lists(
 @st.composite
 def lines(draw: st.DrawFn) -> str:
     """A request with what may be in it, in any order."""
-    blanks = draw(st.sampled_from([" ", "  "]))
+    blanks, colon = draw(st.sampled_from([" ", "  "])), draw(st.sampled_from([":", ": ", ":  "]))
     members = {
         "id": draw(mostly(TEXTS.map(encoded), st.none())),
         "do": draw(mostly(SERVED.map(lambda words: f'"{blanks.join(words)}"'), st.none())),
@@ -186,7 +186,7 @@ def lines(draw: st.DrawFn) -> str:
         "event": draw(mostly(VALUES.map(encoded), st.none(), ODD)),
         "pad": draw(st.none() | st.sampled_from([10, 4000, 4096, 9000, 70_000]).map('"<{} long>"'.format)),
     }
-    return "{" + ",".join(draw(st.permutations([f'"{name}":{text}' for name, text in members.items() if text]))) + "}"
+    return "{" + ",".join(draw(st.permutations([f'"{name}"{colon}{text}' for name, text in members.items() if text]))) + "}"
 
 
 REQUESTS = st.builds(
