@@ -8,6 +8,7 @@ import typer
 
 from shim import __version__
 from shim.cli.check import check
+from shim.cli.conform import conform
 from shim.cli.display import STDOUT, write
 from shim.cli.ending import Debug  # noqa: TC001 - Typer reads the annotation
 from shim.cli.invoke import invoke
@@ -27,6 +28,7 @@ app.command(context_settings={"allow_interspersed_args": False}, epilog=EXIT_COD
 app.command(context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)(serve)
 app.command(epilog=EXIT_CODES)(pack)
 app.command(epilog=EXIT_CODES)(check)
+app.command(context_settings={"allow_interspersed_args": False}, epilog=EXIT_CODES)(conform)
 
 
 def _version(value: bool) -> None:

@@ -58,3 +58,22 @@ def _standard_input() -> bytes:
         return sys.stdin.buffer.read()
     except OSError as error:
         raise EventInvalid(f"standard input can't be read: {error.strerror}") from error
+
+
+def read_request(source: str) -> bytes:
+    """The bytes of a request that a failed check was sent: JSON, or a line that is none.
+
+    Args:
+        source: `-`, the path of a file, or the text. What is the path of an existing file is one. A line feed at the end of a file is no part of it.
+
+    Raises:
+        EventInvalid: it is not there, or is more than a line, and no JSON.
+    """
+    if source == STANDARD_INPUT:
+        data = _standard_input()
+    else:
+        data = _file(source) if os.path.exists(source) else os.fsencode(source)
+    data = data.removesuffix(b"\n")
+    if b"\n" in data:
+        return _checked(data, "a request of several lines")
+    return data
