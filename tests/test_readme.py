@@ -6,18 +6,27 @@ import json
 import re
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
 
 import shim
+from shim import testing
 from shim.metrics import UNITS
 from shim.records import Lines, Records
 from shim.settings import SETTINGS
+from shim.testing.conform.protocol import REQUIREMENTS
+from shim.testing.strategies import SOURCES
 from tests.conftest import FIXTURES, ROOT
+from tests.real.programs import compile_c_count
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 README = (ROOT / "README.md").read_text()
+NEVER_MADE = {"Behaviour", "Expectation", "Expected"}
+"""Classes of the kit that others make."""
 
 
 def table(heading: str) -> dict[str, list[str]]:
@@ -111,6 +120,69 @@ def test_the_program_of_the_main_job_fails_truthfully(event: str) -> None:
         program(event.encode())
 
     assert (type(raised.value).__name__, str(raised.value)) == ("NoObject", "the event names no S3 object")
+
+
+@pytest.fixture
+def project(compiler: str, tmp_path: Path) -> Path:
+    """A folder with the program of which the examples speak."""
+    (tmp_path / "bin").mkdir()
+    compile_c_count(compiler, tmp_path / "bin")
+    return tmp_path
+
+
+KIT = README.partition("\n## The testing kit\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("example", re.findall(r"^```python\n(.*?)^```$", KIT, re.MULTILINE | re.DOTALL))
+def test_the_examples_of_the_testing_kit_are_tests_that_pass(example: str, project: Path) -> None:
+    (project / "test_example.py").write_text(example)
+    answer = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=project,
+        timeout=120,
+    )
+
+    assert "1 passed" in answer.stdout, answer.stdout + answer.stderr
+
+
+def test_the_conformance_run_of_the_testing_kit_passes(project: Path) -> None:
+    (line,) = re.findall(r"^```sh\n(shim conform .*)\n```$", KIT, re.MULTILINE)
+    answer = subprocess.run(
+        [sys.executable, "-m", "shim.cli", *line.split()[1:]],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=project,
+        timeout=120,
+    )
+
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_every_name_of_the_testing_kit_stands_in_it() -> None:
+    assert [name for name in testing.__all__ if f"`{name}" not in KIT and name not in NEVER_MADE] == []
+
+
+def test_every_source_of_events_stands_in_it() -> None:
+    assert [source for source in SOURCES if f'"{source}"' not in KIT and f"`{source}`" not in KIT] == []
+
+
+def test_every_requirement_stands_in_the_protocol_with_its_number() -> None:
+    """As Markdown counts: 2.3 is the third point of the second."""
+    section = README.partition("\n## The protocol, version 1\n")[2].partition("\n## ")[0]
+    numbers: dict[str, str] = {}
+    major = ""
+    for line in section.splitlines():
+        if found := re.match(r"( *)(\d+)\. (.*)", line):
+            major = major if found[1] else found[2]
+            numbers[f"{major}.{found[2]}" if found[1] else major] = found[3]
+
+    assert [r.number for r in REQUIREMENTS if f"`{r.name}`" not in numbers[r.number]] == []
+    named = re.findall(r"\(`([a-z-]+)`\)", section)
+    assert sorted(named) == sorted(r.name for r in REQUIREMENTS)
 
 
 def test_the_lines_of_the_log_that_it_shows_are_those_that_are_written() -> None:

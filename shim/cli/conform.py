@@ -142,8 +142,8 @@ def conform(  # noqa: PLR0913 - the options of a command are its parameters
     with ending(context, _tell_json if as_json else tell_error):
         _need("hypothesis", "psutil")
         from shim.cli.conformity import Report  # noqa: PLC0415 - no other command needs it
-        from shim.testing.conform import command_of, requirements_of, verdicts  # noqa: PLC0415 - likewise
-        from shim.testing.protocol import Plan  # noqa: PLC0415 - likewise
+        from shim.testing.conform.protocol import Plan  # noqa: PLC0415 - likewise
+        from shim.testing.conform.verdict import command_of, requirements_of, verdicts  # noqa: PLC0415 - likewise
 
         sample = read_event(event)
         replay = tuple(map(read_request, request)) if request else None

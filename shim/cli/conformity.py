@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from shim.errors import ShimError
-    from shim.testing.conform import Verdict
-    from shim.testing.protocol import Plan
+    from shim.testing.conform.protocol import Plan
+    from shim.testing.conform.verdict import Verdict
 
 STYLES = {"passed": "green", "failed": "bold red", "not asked": "dim"}
 LONGEST_WORD = 1000

@@ -10,10 +10,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from shim.testing.events.place import UUIDS
+from shim.testing.events.sources import SOURCES, events
 from shim.testing.invoking import CLIENT_MEMBERS, LambdaContext
-from shim.testing.place import UUIDS
 from shim.testing.scripts import behaviours
-from shim.testing.sources import SOURCES, events
 from shim.testing.valid_settings import settings
 
 __all__ = ["SOURCES", "behaviours", "contexts", "events", "json_values", "settings"]

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from shim.cli.conformity import _expression
-from shim.testing.protocol import REQUIREMENTS
+from shim.testing.conform.protocol import REQUIREMENTS
 from tests.cli.command import environment, screen, shim, shim_on_terminal, start
 from tests.conftest import FIXTURES, eventually, processes_of
 

@@ -186,7 +186,11 @@ def lines(draw: st.DrawFn) -> str:
         "event": draw(mostly(VALUES.map(encoded), st.none(), ODD)),
         "pad": draw(st.none() | st.sampled_from([10, 4000, 4096, 9000, 70_000]).map('"<{} long>"'.format)),
     }
-    return "{" + ",".join(draw(st.permutations([f'"{name}"{colon}{text}' for name, text in members.items() if text]))) + "}"
+    return (
+        "{"
+        + ",".join(draw(st.permutations([f'"{name}"{colon}{text}' for name, text in members.items() if text])))
+        + "}"
+    )
 
 
 REQUESTS = st.builds(

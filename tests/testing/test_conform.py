@@ -13,9 +13,9 @@ import pytest
 import shim
 from shim.errors import EventInvalid, ExecutableError, ExecutableNotFound, ExecutableNotRunnable, SettingsError
 from shim.settings import Settings
-from shim.testing.conform import FAILED, NOT_ASKED, PASSED, Verdict, command_of, requirements_of, verdicts
-from shim.testing.protocol import REQUIREMENTS, Plan
-from shim.testing.request_lines import Lines, members
+from shim.testing.conform.protocol import REQUIREMENTS, Plan
+from shim.testing.conform.request_lines import Lines, members
+from shim.testing.conform.verdict import FAILED, NOT_ASKED, PASSED, Verdict, command_of, requirements_of, verdicts
 from tests.conftest import FIXTURES
 from tests.real import components
 from tests.real.programs import PROGRAMS, compile_c_count, compile_crystal_lines, compile_haskell_csv
@@ -321,7 +321,7 @@ def test_what_can_not_be_asked_is_a_mistake() -> None:
 
 
 def test_every_requirement_has_a_check_in_its_modes_and_no_other() -> None:
-    from shim.testing.lines import LINE_CHECKS  # noqa: PLC0415 - only here
+    from shim.testing.conform.lines import LINE_CHECKS  # noqa: PLC0415 - only here
 
     by_lines = {requirement.number for requirement in REQUIREMENTS if {"oneshot", "warm"} & {*requirement.modes}}
 

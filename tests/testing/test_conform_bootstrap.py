@@ -12,8 +12,8 @@ import pytest
 
 from shim.children.environment import child_environment
 from shim.settings import Settings
-from shim.testing.protocol import BOOTSTRAP, REQUIREMENTS, Broken, Command, NotAsked, Plan
-from shim.testing.served import BOOTSTRAP_CHECKS
+from shim.testing.conform.protocol import BOOTSTRAP, REQUIREMENTS, Broken, Command, NotAsked, Plan
+from shim.testing.conform.served import BOOTSTRAP_CHECKS
 from tests.conftest import FIXTURES
 from tests.real import components
 from tests.real.programs import PROGRAMS, compile_crystal_bootstrap, compile_go_bootstrap

@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 import shim
 from shim.codecs.line import line
 from shim.testing import strategies
-from shim.testing.message_sources import S3_NAMES, digest_of_attributes
+from shim.testing.events.messages import S3_NAMES, digest_of_attributes
 from tests.conftest import FIXTURES
 from tests.testing.shapes import SHAPES
 

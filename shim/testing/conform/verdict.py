@@ -9,13 +9,13 @@ from shim.children.diagnosis import examine, resolve
 from shim.children.environment import child_environment
 from shim.errors import SettingsError, ShimError
 from shim.settings import task_root
-from shim.testing.protocol import BOOTSTRAP, REQUIREMENTS, Broken, Command, NotAsked, Plan
+from shim.testing.conform.protocol import BOOTSTRAP, REQUIREMENTS, Broken, Command, NotAsked, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from shim.settings import Settings
-    from shim.testing.protocol import Check, Requirement
+    from shim.testing.conform.protocol import Check, Requirement
 
 PASSED = "passed"
 FAILED = "failed"
@@ -107,7 +107,7 @@ def verdicts(command: Command, plan: Plan, requirements: Sequence[Requirement]) 
     """
     checks = _checks(command.settings.mode)
     if command.settings.mode != BOOTSTRAP:
-        from shim.testing.trial import Trial  # noqa: PLC0415 - only for programs by lines
+        from shim.testing.conform.trial import Trial  # noqa: PLC0415 - only for programs by lines
 
         plan = plan._replace(manner=Trial(command, plan).manner)
     for requirement in requirements:
@@ -129,9 +129,9 @@ def _verdict(requirement: Requirement, check: Check, command: Command, plan: Pla
 def _checks(mode: str) -> Mapping[str, Check]:
     """Those of that mode, of which each loads what it needs."""
     if mode == BOOTSTRAP:
-        from shim.testing.served import BOOTSTRAP_CHECKS  # noqa: PLC0415 - see above
+        from shim.testing.conform.served import BOOTSTRAP_CHECKS  # noqa: PLC0415 - see above
 
         return BOOTSTRAP_CHECKS
-    from shim.testing.lines import LINE_CHECKS  # noqa: PLC0415 - likewise
+    from shim.testing.conform.lines import LINE_CHECKS  # noqa: PLC0415 - likewise
 
     return LINE_CHECKS

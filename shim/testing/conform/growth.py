@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import psutil
 
 from shim.errors import seconds
-from shim.testing.protocol import Broken, NotAsked
-from shim.testing.trial import Trial
+from shim.testing.conform.protocol import Broken, NotAsked
+from shim.testing.conform.trial import Trial
 
 if TYPE_CHECKING:
-    from shim.testing.kept import Kept
-    from shim.testing.protocol import Command, Plan
+    from shim.testing.conform.kept import Kept
+    from shim.testing.conform.protocol import Command, Plan
 
 MEBIBYTE = 1024 * 1024
 ROUNDS = 4

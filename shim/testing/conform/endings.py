@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from shim.errors import seconds
 from shim.invocation import now
-from shim.testing.kept import DYING
-from shim.testing.protocol import Broken
-from shim.testing.subject import Subject
-from shim.testing.trial import Trial
+from shim.testing.conform.kept import DYING
+from shim.testing.conform.protocol import Broken
+from shim.testing.conform.subject import Subject
+from shim.testing.conform.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shim.testing.protocol import Command, Plan
+    from shim.testing.conform.protocol import Command, Plan
 
 TRIES = 3
 """How often a program may end: the quickest counts, since a busy machine takes its part of the time."""

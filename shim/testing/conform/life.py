@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from shim.testing.descendants import name_of
-from shim.testing.growth import HARM, LOOKS, ROUNDS, SLACK, Size
-from shim.testing.hearing import Hearing, heard
-from shim.testing.protocol import Broken, NotAsked
+from shim.testing.conform.descendants import name_of
+from shim.testing.conform.growth import HARM, LOOKS, ROUNDS, SLACK, Size
+from shim.testing.conform.hearing import Hearing, heard
+from shim.testing.conform.protocol import Broken, NotAsked
 
 if TYPE_CHECKING:
-    from shim.testing.protocol import Plan
+    from shim.testing.conform.protocol import Plan
 
 TRIES = 3
 """How often a program may end: the quickest counts, since a busy machine takes its part of the time."""

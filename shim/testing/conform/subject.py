@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from shim.testing.protocol import Command
+    from shim.testing.conform.protocol import Command
 
 CHUNK = 1024 * 1024
 TICK = 0.001

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from shim.testing.answers import (
+from shim.testing.conform.answers import (
     answers_independently,
     answers_once,
     echoes_ids,
     flushes_each_reply,
     keeps_its_reply_clean,
 )
-from shim.testing.conduct import ANSWERED, FAILED, Conduct
-from shim.testing.endings import ends_at_end_of_input, ends_on_sigterm, leaves_nothing
-from shim.testing.examiner import Examiner
-from shim.testing.growth import does_not_grow
-from shim.testing.request_lines import with_event_member, with_members
+from shim.testing.conform.conduct import ANSWERED, FAILED, Conduct
+from shim.testing.conform.endings import ends_at_end_of_input, ends_on_sigterm, leaves_nothing
+from shim.testing.conform.examiner import Examiner
+from shim.testing.conform.growth import does_not_grow
+from shim.testing.conform.request_lines import with_event_member, with_members
+from shim.testing.conform.trial import Trial
 from shim.testing.strategies import json_values
-from shim.testing.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shim.testing.protocol import Check, Command, Plan
+    from shim.testing.conform.protocol import Check, Command, Plan
 
     Place = Callable[[bytes], bytes]
 

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, TypeVar
 
 import hypothesis.strategies as st
 
-from shim.testing.counterexample import least, smallest
-from shim.testing.heads import spellings
-from shim.testing.hearing import Hearing, heard
-from shim.testing.life import FEW, does_not_grow, ends_on_sigterm, leaves_nothing, loops
-from shim.testing.odd_events import GROWING, NO_JSON, SIZES, VALUES, cuts_of, in_places, odd_events, padded
-from shim.testing.protocol import Broken, NotAsked
-from shim.testing.seen import Seen, is_error, misshapen, shown, untrue, worse
+from shim.testing.conform.counterexample import least, smallest
+from shim.testing.conform.heads import spellings
+from shim.testing.conform.hearing import Hearing, heard
+from shim.testing.conform.life import FEW, does_not_grow, ends_on_sigterm, leaves_nothing, loops
+from shim.testing.conform.odd_events import GROWING, NO_JSON, SIZES, VALUES, cuts_of, in_places, odd_events, padded
+from shim.testing.conform.protocol import Broken, NotAsked
+from shim.testing.conform.seen import Seen, is_error, misshapen, shown, untrue, worse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from hypothesis.strategies import SearchStrategy
 
-    from shim.testing.heads import Spelling
-    from shim.testing.protocol import Check, Plan
+    from shim.testing.conform.heads import Spelling
+    from shim.testing.conform.protocol import Check, Plan
 
     H = TypeVar("H", bound=Hashable)
 

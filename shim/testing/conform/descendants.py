@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from shim.children import sweep
-from shim.testing.growth import Size
+from shim.testing.conform.growth import Size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ from shim.settings import STREAMED
 
 if TYPE_CHECKING:
     from shim.settings import Settings
-    from shim.testing.subject import Subject
+    from shim.testing.conform.subject import Subject
 
 ANSWERED = "answered"
 FAILED = "failed"

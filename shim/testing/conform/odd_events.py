@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis.strategies as st
 
 from shim.testing import strategies
-from shim.testing.request_lines import with_event_member
+from shim.testing.conform.request_lines import with_event_member
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from shim.testing.place import ACCOUNT, LATEST, MOMENTS, NAMES, PLACES, WHOLE, iso
+from shim.testing.events.place import ACCOUNT, LATEST, MOMENTS, NAMES, PLACES, WHOLE, iso
 
 FIRST_OF_SHARD = 49590338271490256608559692538361571095921575989136588898
 """A sequence number of Kinesis, with as many digits as they have."""

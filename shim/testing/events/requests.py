@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 from hypothesis import strategies as st
 
 from shim.local.function_url import event_of
-from shim.testing.place import ACCOUNT, MOMENTS, NAMES, PLACES, UUIDS, Place
+from shim.testing.events.place import ACCOUNT, MOMENTS, NAMES, PLACES, UUIDS, Place
 
 API = "a1b2c3d4e5"
 URL = "abcdefghijklmnopqrstuvwxyz012345"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shim.errors import EventInvalid, ExecutableError, seconds
 from shim.invocation import now
-from shim.testing.conduct import (
+from shim.testing.conform.conduct import (
     ANSWERED,
     FAILED,
     FAULTY,
@@ -20,15 +20,15 @@ from shim.testing.conduct import (
     shown,
     values_in,
 )
-from shim.testing.kept import MOST_LINES, Kept, Reply
-from shim.testing.protocol import Manner, Plan
-from shim.testing.request_lines import Lines
-from shim.testing.subject import Subject
+from shim.testing.conform.kept import MOST_LINES, Kept, Reply
+from shim.testing.conform.protocol import Manner, Plan
+from shim.testing.conform.request_lines import Lines
+from shim.testing.conform.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shim.testing.protocol import Command
+    from shim.testing.conform.protocol import Command
 
 IMPATIENCE = 1.0
 """Seconds after which it is worth to look whether an answer comes at the end of the input only."""

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from shim.testing.http_sources import alb, apigateway, functionurl, httpapi
-from shim.testing.message_sources import eventbridge, s3, sns, sqs
-from shim.testing.stream_sources import dynamodb, kinesis
+from shim.testing.events.messages import eventbridge, s3, sns, sqs
+from shim.testing.events.requests import alb, apigateway, functionurl, httpapi
+from shim.testing.events.streams import dynamodb, kinesis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from shim.testing.conduct import ANSWERED, HUNG, Conduct, shown
-from shim.testing.counterexample import least, smallest
-from shim.testing.protocol import Broken
+from shim.testing.conform.conduct import ANSWERED, HUNG, Conduct, shown
+from shim.testing.conform.counterexample import least, smallest
+from shim.testing.conform.protocol import Broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from hypothesis.strategies import SearchStrategy
 
-    from shim.testing.kept import Kept
-    from shim.testing.trial import Trial
+    from shim.testing.conform.kept import Kept
+    from shim.testing.conform.trial import Trial
 
 QUICK = 20
 """So many times the slowest answer is long enough, once a request is known that is never answered."""

@@ -11,19 +11,19 @@ from functools import wraps
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from shim.testing.candidate import Candidate
-from shim.testing.descendants import subreaper
-from shim.testing.heads import PLAIN, headers_of
-from shim.testing.protocol import Broken, NotAsked
-from shim.testing.seen import Seen, shown
+from shim.testing.conform.candidate import Candidate
+from shim.testing.conform.descendants import subreaper
+from shim.testing.conform.heads import PLAIN, headers_of
+from shim.testing.conform.protocol import Broken, NotAsked
+from shim.testing.conform.seen import Seen, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
-    from shim.testing.heads import Spelling
-    from shim.testing.protocol import Check, Command, Plan
+    from shim.testing.conform.heads import Spelling
+    from shim.testing.conform.protocol import Check, Command, Plan
 
 STRAY = 0.05
 """Seconds in which may still come what should have come before."""

@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 
 from hypothesis import strategies as st
 
-from shim.testing.place import ACCOUNT, MOMENTS, NAMES, PLACES, PRINTABLE, UUIDS, WHOLE, Place, iso
+from shim.testing.events.place import ACCOUNT, MOMENTS, NAMES, PLACES, PRINTABLE, UUIDS, WHOLE, Place, iso
 
 
 @st.composite

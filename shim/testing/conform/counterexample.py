@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings as p
 from hypothesis.errors import HypothesisException
 
 from shim.invocation import now
-from shim.testing.protocol import Broken
+from shim.testing.conform.protocol import Broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -21,15 +21,15 @@ from shim.children import sweep
 from shim.children.environment import RUNTIME_API
 from shim.children.peer import Peer
 from shim.children.reaper import has_pidfd
-from shim.testing.descendants import PATIENCE, Descendants
-from shim.testing.protocol import Broken
-from shim.testing.witness import Witness
+from shim.testing.conform.descendants import PATIENCE, Descendants
+from shim.testing.conform.protocol import Broken
+from shim.testing.conform.witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from shim.runtime_api.connection import Connection
-    from shim.testing.protocol import Command
+    from shim.testing.conform.protocol import Command
 
 BACKLOG = 128
 MOST_PEERS = 200

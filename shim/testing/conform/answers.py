@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from hypothesis import strategies as st
 
 from shim.errors import seconds
-from shim.testing.conduct import ANSWERED, shown, values_in
-from shim.testing.counterexample import smallest
-from shim.testing.kept import converse
-from shim.testing.protocol import Broken, NotAsked
-from shim.testing.request_lines import with_event_member
-from shim.testing.subject import Subject
-from shim.testing.trial import Trial
+from shim.testing.conform.conduct import ANSWERED, shown, values_in
+from shim.testing.conform.counterexample import smallest
+from shim.testing.conform.kept import converse
+from shim.testing.conform.protocol import Broken, NotAsked
+from shim.testing.conform.request_lines import with_event_member
+from shim.testing.conform.subject import Subject
+from shim.testing.conform.trial import Trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shim.testing.kept import Reply
-    from shim.testing.protocol import Command, Plan
+    from shim.testing.conform.kept import Reply
+    from shim.testing.conform.protocol import Command, Plan
 
 ANY_BYTES = "with output={} whatever it writes is its reply"
 

@@ -6,15 +6,15 @@ import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 from shim.invocation import now
-from shim.testing.conduct import canonical, is_reply, shown, values_in
-from shim.testing.subject import LONG_TICK, TICK
+from shim.testing.conform.conduct import canonical, is_reply, shown, values_in
+from shim.testing.conform.subject import LONG_TICK, TICK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from shim.settings import Settings
-    from shim.testing.request_lines import Lines
-    from shim.testing.subject import Subject
+    from shim.testing.conform.request_lines import Lines
+    from shim.testing.conform.subject import Subject
 
 DYING = 2.0
 """Seconds after which what has not ended is said not to end."""

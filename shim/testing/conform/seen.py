@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from shim.runtime_api import messages
 
 if TYPE_CHECKING:
-    from shim.testing.candidate import End
-    from shim.testing.witness import Posted
+    from shim.testing.conform.candidate import End
+    from shim.testing.conform.witness import Posted
 
 SHOWN = 100
 """Bytes of what was posted that a sentence shows."""

@@ -1,0 +1,1 @@
+"""Events as the services of AWS send them, for Hypothesis."""
