@@ -25,6 +25,8 @@ ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
 
 HEAVY = {
+    "test_conform",
+    "test_conform_bootstrap",
     "test_packages",
     "test_packages_invoked",
     "test_pack",

@@ -64,6 +64,15 @@ def conform(  # noqa: PLR0913 - the options of a command are its parameters
             metavar="FILE|-|JSON", help="An event that the program answers with success.", rich_help_panel=PANEL
         ),
     ] = NOTHING,
+    failing_event: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-|JSON",
+            help="An event that the program, a bootstrap, must fail (6.2).",
+            rich_help_panel=PANEL,
+            show_default=False,
+        ),
+    ] = None,
     pure: Annotated[
         bool,
         typer.Option("--pure", help="The same request must have the same answer, too (3.6).", rich_help_panel=PANEL),
@@ -142,7 +151,7 @@ def conform(  # noqa: PLR0913 - the options of a command are its parameters
     with ending(context, _tell_json if as_json else tell_error):
         _need("hypothesis", "psutil")
         from shim.cli.conformity import Report  # noqa: PLC0415 - no other command needs it
-        from shim.testing.conform.protocol import Plan  # noqa: PLC0415 - likewise
+        from shim.testing.conform.protocol import BOOTSTRAP, Plan  # noqa: PLC0415 - likewise
         from shim.testing.conform.verdict import command_of, requirements_of, verdicts  # noqa: PLC0415 - likewise
 
         sample = read_event(event)
@@ -152,18 +161,22 @@ def conform(  # noqa: PLR0913 - the options of a command are its parameters
         os.environ.update(function_environment(os.environ, name=DEFAULT_NAME, memory=MEMORY, folder=os.getcwd()))
         chosen = Settings.from_environment(**keywords(executable, arguments or (), settings))
         asked = requirements_of(chosen.mode, only or (), skip or ())
-        command = command_of(chosen)
         keep_orphans()
-        plan = Plan(sample, examples, requests, within, seed, pure, replay)
+        failing = None if failing_event is None else read_event(failing_event)
+        if failing is not None and chosen.mode != BOOTSTRAP:
+            raise SettingsError(["--failing-event must be given with --mode bootstrap only, of which alone it is read"])
+        plan = Plan(sample, examples, requests, within, seed, pure, replay, failing)
         report = Report(
             executable,
             arguments or (),
             {name: text for name, text in settings.items() if text is not None},
             plan,
+            mode=chosen.mode,
             event=event if event != STANDARD_INPUT and os.path.exists(event) else None,
         )
-        with tempfile.TemporaryDirectory(prefix="shim-conform-") as folder:
-            _keep_quiet(folder)
+        with tempfile.TemporaryDirectory(prefix="shim-conform-", ignore_cleanup_errors=True) as folder:
+            _keep_in(folder)
+            command = command_of(chosen)
             _pass_signals_on()
             try:
                 found = [report.saw(verdict) for verdict in verdicts(command, plan, asked)]
@@ -188,8 +201,9 @@ def _pass_on(number: int, _frame: FrameType | None) -> None:
     raise Signaled(number)
 
 
-def _keep_quiet(folder: str) -> None:
-    """Hypothesis keeps its files there, and none in the current folder."""
+def _keep_in(folder: str) -> None:
+    """Hypothesis keeps its files there, and none in the current folder; and so do the programs that are killed before they remove theirs."""
+    os.environ["TMPDIR"] = folder
     from hypothesis.configuration import set_hypothesis_home_dir  # noqa: PLC0415 - no other command needs it
 
     set_hypothesis_home_dir(folder)

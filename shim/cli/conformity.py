@@ -36,12 +36,21 @@ class Report:
         arguments: likewise.
         given: the settings that stood there.
         plan: what was asked.
+        mode: in which the program was asked.
         event: the file that the sample is from, or None.
     """
 
-    def __init__(
-        self, executable: str, arguments: Sequence[str], given: Mapping[str, str], plan: Plan, *, event: str | None
+    def __init__(  # noqa: PLR0913 - all that a report shows
+        self,
+        executable: str,
+        arguments: Sequence[str],
+        given: Mapping[str, str],
+        plan: Plan,
+        *,
+        mode: str,
+        event: str | None,
     ) -> None:
+        self._mode = mode
         self._executable = executable
         self._arguments = arguments
         self._given = given
@@ -75,11 +84,12 @@ class Report:
             deliver("".join(f"{line}\n" for line in self._lines(found)).encode("utf-8", "backslashreplace"))
 
     def as_object(self, found: Sequence[Verdict]) -> bytes:
-        """The object of `--json`: "passed" is whether nothing failed."""
+        """The object of `--json`: "ok" is whether nothing failed."""
         return orjson.dumps(
             {
-                "passed": not _count(found, "failed"),
+                "ok": not _count(found, "failed"),
                 "executable": _text(self._executable),
+                "mode": self._mode,
                 "requirements": [
                     {
                         "number": verdict.requirement.number,
@@ -114,6 +124,8 @@ class Report:
             words += ["--event", self._event]
         elif plan.sample.decode("utf-8", "surrogateescape") != NOTHING:
             words += ["--event", _word(plan.sample, "event.json", making)]
+        if plan.failing is not None:
+            words += ["--failing-event", _word(plan.failing, "failing-event.json", making)]
         for number, request in enumerate(_sent(verdict, plan), 1):
             words += ["--request", _word(request, f"request-{number}", making)]
         return [*making, " ".join(map(shlex.quote, [*words, self._executable, *self._arguments]))]
@@ -179,7 +191,7 @@ class Report:
 
 def failure(error: ShimError) -> bytes:
     """The object of what could not be asked."""
-    return orjson.dumps({"passed": False, "errorType": type(error).__name__, "errorMessage": _text(str(error))})
+    return orjson.dumps({"ok": False, "errorType": type(error).__name__, "errorMessage": _text(str(error))})
 
 
 def _sent(verdict: Verdict, plan: Plan) -> Sequence[bytes]:

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 QUICK = ("--examples", "10", "--requests", "50", "--within", "3")
 SHAPE = {
     "type": "object",
-    "required": ["passed", "executable", "requirements"],
+    "required": ["ok", "executable", "mode", "requirements"],
     "additionalProperties": False,
     "properties": {
-        "passed": {"type": "boolean"},
+        "ok": {"type": "boolean"},
         "executable": {"type": "string"},
+        "mode": {"enum": ["oneshot", "warm", "bootstrap"]},
         "requirements": {
             "type": "array",
             "items": {
@@ -150,7 +151,7 @@ def _object(ended: Ended) -> dict[str, Any]:
     found: dict[str, Any] = orjson.loads(ended.out)
     jsonschema.validate(found, SHAPE)
 
-    assert found["passed"] == (ended.code == 0)
+    assert found["ok"] == (ended.code == 0)
     return found
 
 
@@ -246,8 +247,8 @@ def test_one_that_can_not_be_held_to_anything_has_failed(program: str, error: st
 
     assert plain.error.startswith(error)
     assert (plain.out, plain.code) == (b"", 1)
-    assert (found["passed"], found["errorType"]) == (False, error.partition(":")[0])
-    assert (list(found), as_json.err, as_json.code) == (["passed", "errorType", "errorMessage"], b"", 1)
+    assert (found["ok"], found["errorType"]) == (False, error.partition(":")[0])
+    assert (list(found), as_json.err, as_json.code) == (["ok", "errorType", "errorMessage"], b"", 1)
 
 
 def test_on_a_terminal_a_table_and_commands_that_can_be_pasted(citizen: str) -> None:

@@ -256,13 +256,11 @@ def test_a_program_that_can_t_be_started_breaks_what_is_asked(tmp_path: Path) ->
 
 
 def test_an_event_that_must_fail_is_to_be_posted_as_an_error(citizen: Path, tmp_path: Path) -> None:
-    class Failing(Plan):
-        failing = b'{"this": "must fail"}'
-
-    found = broken(command(citizen, folder=tmp_path), Failing(SAMPLE), ["6.2"])
+    failing = b'{"this": "must fail"}'
+    found = broken(command(citizen, folder=tmp_path), Plan(SAMPLE, failing=failing), ["6.2"])
 
     assert found["6.2"].sentence == 'posted a response \'{"this": "must fail"}\' for an event that fails'
-    assert found["6.2"].requests == (Failing.failing,)
+    assert found["6.2"].requests == (failing,)
 
 
 def test_independence_is_only_asked_of_a_program_that_is_said_to_be_pure(citizen: Path, tmp_path: Path) -> None:

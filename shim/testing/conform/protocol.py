@@ -118,6 +118,8 @@ class Plan(NamedTuple):
     """Whether the same request must have the same answer."""
     replay: tuple[bytes, ...] | None = None
     """Where a counterexample is repeated, its requests, in their order, and no others are made; as `Broken.requests` has them."""
+    failing: bytes | None = None
+    """The JSON of an event that the program must fail, where one is known. Read of a bootstrap only."""
     manner: Manner | None = None
     """Of a program by lines, where it is known already."""
 

@@ -174,7 +174,6 @@ def reports_errors(hearing: Hearing, plan: Plan) -> None:
 
     It is made to fail by what is no JSON, by odd values, and by `plan.failing`, where there is one: an event that it must fail.
     """
-    failing: bytes | None = getattr(plan, "failing", None)
     usual = hearing.usual(plan.sample)
 
     def misplaced(seen: Seen) -> str | None:
@@ -188,7 +187,7 @@ def reports_errors(hearing: Hearing, plan: Plan) -> None:
     judges: dict[bytes | None, Callable[[Seen], str | None]] = {
         **dict.fromkeys(VALUES, misshapen),
         **dict.fromkeys(NO_JSON, misplaced),
-        failing: failed,
+        plan.failing: failed,
     }
     for event in plan.replay or judges:
         if event is not None:
