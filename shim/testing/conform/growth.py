@@ -11,6 +11,8 @@ from shim.testing.conform.protocol import Broken, NotAsked
 from shim.testing.conform.trial import Trial
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from shim.testing.conform.kept import Kept
     from shim.testing.conform.protocol import Command, Plan
 
@@ -47,24 +49,36 @@ def does_not_grow(command: Command, plan: Plan) -> None:
     """5.2: it is as large after many requests as before."""
     trial = Trial(command, plan)
     with trial.kept() as kept:
-        _ask(trial, kept, max(1, plan.requests // LOOKS))  # whatever is made once
-        growing = set(Size._fields)
-        begun = before = size_of(kept.subject.pid)
-        first = kept.sent
-        for _ in range(ROUNDS):
-            size = before
-            for _ in range(LOOKS):
-                _ask(trial, kept, max(1, plan.requests // LOOKS))
-                size = size_of(kept.subject.pid)
-                harmful = _beyond(size - begun, HARM)
-                if harmful:
-                    raise _broken(harmful[0], begun, size, first, kept.sent)
-            growing &= set(_beyond(size - before, SLACK))
-            if not growing:
-                return
-            before = size
-        name = next(name for name in TELLING if name in growing)
-        raise _broken(name, begun, before, first, kept.sent)
+
+        def ask() -> Size:
+            _ask(trial, kept, max(1, plan.requests // LOOKS))
+            return size_of(kept.subject.pid)
+
+        leak = leak_in(ask, lambda: kept.sent)
+    if leak:
+        raise Broken(leak)
+
+
+def leak_in(ask: Callable[[], Size], asked: Callable[[], int]) -> str | None:
+    """What a program does that grows, as the predicate of a sentence; None where it does not.
+
+    Args:
+        ask: sends it a part of the requests, of which there are `LOOKS`, and returns its size then.
+        asked: how many it has got.
+    """
+    begun = before = ask()  # whatever is made once
+    first, growing = asked(), set(Size._fields)
+    for _ in range(ROUNDS):
+        size = before
+        for _ in range(LOOKS):
+            size = ask()
+            if harmful := _beyond(size - begun, HARM):
+                return _told(harmful[0], begun, size, first, asked())
+        growing &= set(_beyond(size - before, SLACK))
+        if not growing:
+            return None
+        before = size
+    return _told(next(name for name in TELLING if name in growing), begun, before, first, asked())
 
 
 def _beyond(grown: Size, most: Size) -> list[str]:
@@ -112,11 +126,11 @@ def _ask(trial: Trial, kept: Kept, requests: int) -> None:
     kept.forget()
 
 
-def _broken(name: str, begun: Size, end: Size, first: int, last: int) -> Broken:
+def _told(name: str, begun: Size, end: Size, first: int, last: int) -> str:
     was, is_now = getattr(begun, name), getattr(end, name)
     each = (is_now - was) / (last - first)
     if name == "memory":
         was, is_now, each = (f"{was / 1e6:.1f} MB", f"{is_now / 1e6:.1f} MB", f"{each / 1e3:.1f} kB")
     else:
         was, is_now, each = (f"{was:,} {name}", f"{is_now:,}", f"{each:.1f}")
-    return Broken(f"took {was} after {first:,} requests, and {is_now} after {last:,}: about {each} each")
+    return f"took {was} after {first:,} requests, and {is_now} after {last:,}: about {each} each"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shim.testing.conform.descendants import name_of
-from shim.testing.conform.growth import HARM, LOOKS, ROUNDS, SLACK, Size
+from shim.testing.conform.growth import LOOKS, Size, leak_in
 from shim.testing.conform.hearing import Hearing, heard
 from shim.testing.conform.protocol import Broken, NotAsked
 
@@ -98,24 +98,6 @@ def does_not_grow(hearing: Hearing, plan: Plan) -> None:
                 raise NotAsked("it does not go on from one invocation to the next, which 6.1 is about")
         return hearing.ready().descendants.size()
 
-    begun = now = ask()  # whatever is made once
-    first, growing = asked, set(Size._fields)
-    for _ in range(ROUNDS):
-        before = now
-        for _ in range(LOOKS):
-            now = ask()
-            if _more(now - begun, HARM):
-                break
-        growing &= _more(now - begun, HARM) or _more(now - before, SLACK)
-        if not growing:
-            return
-    name = next(name for name in reversed(Size._fields) if name in growing)  # whatever else grows takes memory, too
-    had, has = getattr(begun, name), getattr(now, name)
-    what = "bytes of memory" if name == "memory" else name
-    after = f"after {first:,} invocations, and {has:,} after {asked:,}"
-    raise Broken(f"took {had:,} {what} {after}: about {(has - had) / (asked - first):,.1f} each", events[:1])
-
-
-def _more(grown: Size, than: Size) -> set[str]:
-    """What has grown by more than that."""
-    return {name for name in Size._fields if getattr(grown, name) > getattr(than, name)}
+    leak = leak_in(ask, lambda: asked)
+    if leak:
+        raise Broken(leak, events[:1])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
@@ -19,9 +18,9 @@ from shim.testing.conform.conduct import ANSWERED, FAILED, Conduct
 from shim.testing.conform.endings import ends_at_end_of_input, ends_on_sigterm, leaves_nothing
 from shim.testing.conform.examiner import Examiner
 from shim.testing.conform.growth import does_not_grow
+from shim.testing.conform.odd_events import GROWING, NO_JSON, SIZES, VALUES, odd_events
 from shim.testing.conform.request_lines import with_event_member, with_members
 from shim.testing.conform.trial import Trial
-from shim.testing.strategies import json_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,36 +33,6 @@ SMALL = 3800
 """Bytes of a line that no buffer is too small for: one of more is another requirement's."""
 LEAST_ROOM = 500
 """Bytes that an odd value may have at least, however large the sample is."""
-SIZES = sorted({2**exponent + by for exponent in range(10, 18) for by in (-1, 0, 1)} | {2**20, 6 * 2**20})
-"""Bytes of a line: around the sizes of buffers, and up to what an event may have."""
-DEEPEST = 900
-"""Levels of an event: readers in Python, which Lambda's own runtimes are, go no deeper."""
-MOST_DIGITS = 1000
-ODD = (
-    rb'"\u0000"',
-    rb'"\ud800"',
-    b"18446744073709551616",
-    b"null",
-    b"false",
-    b"0",
-    b'""',
-    b"[]",
-    b"{}",
-    b"-0.0",
-    b"1E400",
-    b"0.1e-7",
-    rb'"\udc00\ud800"',
-    rb'"\ud83d\ude00 \/ \b\f\n\r\t\"\\"',
-    '"é € 😀 \u2028 \ufeff"'.encode(),
-    b'{"":{"":""}}',
-    b'{"a":1,"a":2}',
-    b'{"event":{"event":null},"context":[],"id":"x","value":1}',
-    b'{"errorType":"X","errorMessage":"y"}',
-    b' [ 1 ,\t{ "a" : [ ] } ] ',
-)
-"""Values that readers of JSON stumble over, as their bytes."""
-NO_JSON = (b"", b"words", b"\x00", b"\xff\xfe")
-"""Lines that are no JSON, the simplest first."""
 
 
 def ignores_the_unknown(command: Command, plan: Plan) -> None:
@@ -102,13 +71,12 @@ def survives_odd_json(command: Command, plan: Plan) -> None:
             places.append(lambda value: with_event_member(plan.sample, "odd", value))
         room = max(LEAST_ROOM, SMALL - len(trial.lines.of(plan.sample)[0]))
         for place in places:
-            for value in ODD:
+            for value in VALUES:
                 examiner.hold(place(value))
-            for make, most in ((_lists, room // 2), (_objects, room // 5)):
-                examiner.grow(partial(_placed, place, make), [min(DEEPEST, most)])
-            examiner.grow(partial(_placed, place, _digits), [min(MOST_DIGITS, room)])
-        drawn = st.builds(_drawn, st.sampled_from(places), json_values(), st.booleans())
-        examiner.search(drawn.filter(lambda request: len(request) < room), plan.examples)
+            for make, most in GROWING:
+                each = len(make(2)) - len(make(1))
+                examiner.grow(partial(_placed, place, make), [min(most, room // each)])
+        examiner.search(odd_events(plan.sample, room), plan.examples)
 
 
 def refuses_what_is_no_json(command: Command, plan: Plan) -> None:
@@ -166,27 +134,6 @@ def _padded(sample: bytes, size: int) -> bytes:
 
 def _placed(place: Place, make: Callable[[int], bytes], number: int) -> bytes:
     return place(make(number))
-
-
-def _lists(levels: int) -> bytes:
-    return b"[" * levels + b"]" * levels
-
-
-def _objects(levels: int) -> bytes:
-    return b'{"":' * levels + b"0" + b"}" * levels
-
-
-def _digits(number: int) -> bytes:
-    return b"1" + b"0" * number
-
-
-def _drawn(place: Place, value: Any, is_ascii: bool) -> bytes:
-    """A value's JSON, as ASCII or as UTF-8, which has no half characters."""
-    text = json.dumps(value, ensure_ascii=is_ascii)
-    try:
-        return place(text.encode())
-    except UnicodeEncodeError:
-        return place(json.dumps(value).encode())
 
 
 def _is_binary(data: bytes) -> bool:

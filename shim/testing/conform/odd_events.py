@@ -17,12 +17,35 @@ LARGEST = 6 * 1024 * 1024
 """Bytes of an event: Lambda takes no larger ones."""
 MOST = 32_000
 """Bytes of an event that is odd: sizes are a matter of their own."""
-SIZES = (*(2**power + more for power in range(10, 18) for more in (-1, 0, 1)), 2**20, LARGEST)
-"""Bytes, beside those of buffers."""
-NO_JSON = (b"no JSON", b"{", b'"', b"[1,", b"\xff\xfe\x00", b"nul", b"")
-"""Events that no reader of JSON takes. (There are some that take whatever follows a value, or a text that is no UTF-8.)"""
-VALUES = (b"null", b"false", b"0", b'""', b"[]", b"{}", b"[[[]]]", b'"\\ud800"', b'{"a":1,"a":2}', b"1e400", b"-0.0")
-"""JSON that is worth a look in any case."""
+SIZES = (*sorted(2**power + more for power in range(10, 18) for more in (-1, 0, 1)), 2**20, LARGEST)
+"""Bytes, around the sizes of buffers."""
+NO_JSON = (b"", b"no JSON", b"nul", b"{", b'"', b"[1,", b"\x00", b"\xff\xfe")
+"""What no reader of JSON takes, the simplest first. (There are some that take whatever follows a value, or a text that is no UTF-8.)"""
+VALUES = (
+    rb'"\u0000"',
+    rb'"\ud800"',
+    b"18446744073709551616",
+    b"null",
+    b"false",
+    b"true",
+    b"0",
+    b'""',
+    b"[]",
+    b"{}",
+    b"[[[]]]",
+    b"-0.0",
+    b"1E400",
+    b"0.1e-7",
+    rb'"\udc00\ud800"',
+    rb'"\ud83d\ude00 \/ \b\f\n\r\t\"\\"',
+    '"é € 😀 \u2028 \ufeff"'.encode(),
+    b'{"":{"":""}}',
+    b'{"a":1,"a":2}',
+    b'{"event":{"event":null},"context":[],"id":"x","value":1}',
+    b'{"errorType":"X","errorMessage":"y"}',
+    b' [ 1 ,\t{ "a" : [ ] } ] ',
+)
+"""JSON that readers stumble over, as its bytes."""
 
 
 def lists(levels: int) -> bytes:
@@ -44,9 +67,9 @@ GROWING = ((lists, 900), (objects, 900), (digits, 1000))
 """What becomes harder to read the larger it is, and the largest that readers of all languages take: those in Python go no deeper."""
 
 
-def odd_events(sample: bytes) -> st.SearchStrategy[bytes]:
-    """The JSON of any value that is not large, and of the sample with such a member, if it is an object."""
-    values = st.builds(_encoded, strategies.json_values(), st.booleans()).filter(lambda value: len(value) <= MOST)
+def odd_events(sample: bytes, most: int = MOST) -> st.SearchStrategy[bytes]:
+    """The JSON of any value of at most so many bytes, and of the sample with such a member, if it is an object."""
+    values = st.builds(_encoded, strategies.json_values(), st.booleans()).filter(lambda value: len(value) <= most)
     return values.flatmap(lambda value: st.sampled_from(in_places(sample, (value,))))
 
 
