@@ -65,6 +65,22 @@ def test_imports_run_downwards_only_and_none_within_a_rung_but_inside_one_folder
     assert broken == []
 
 
+def test_the_testing_kit_is_loaded_by_nobody_who_does_not_test() -> None:
+    """By `shim conform`, and by the plugin of pytest only when a fixture is used."""
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in sources()
+        if place(path) != "testing" and any(name.startswith("shim.testing") for name in imports(path))
+    }
+    plugin = ast.parse((PACKAGE / "pytest_plugin.py").read_text())
+    at_once = [
+        node.module for node in plugin.body if isinstance(node, ast.ImportFrom) and str(node.module).startswith("shim")
+    ]
+
+    assert users == {"cli/conform.py", "cli/conformity.py", "pytest_plugin.py"}
+    assert at_once == []
+
+
 def test_what_is_pure_imports_nothing_of_the_machine() -> None:
     pure = [path for path in sources() if str(path.relative_to(PACKAGE)).startswith(tuple(PURE))]
     broken = [(path.name, name) for path in pure for name in imports(path) if name.split(".")[0] in THE_MACHINE]
