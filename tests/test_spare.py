@@ -574,7 +574,7 @@ def test_what_a_spare_left_behind_is_gone_after_its_invocation_and_the_others_li
 
         assert set(waiting) - set(served) <= set(now_waiting)
         waiting = now_waiting
-    assert sum("behind, which were killed" in line for line in stage.log) == 4
+    assert sum("behind, which was killed" in line for line in stage.log) == 4
 
 
 @pytest.mark.usefixtures("subreaper")

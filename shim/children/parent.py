@@ -242,7 +242,7 @@ class Parent:
             )
         if swept:
             self.log.note(
-                f"{self.name} left {swept} process{'es' if swept > 1 else ''} behind, which were killed",
+                f"{self.name} left {swept} process{'es' if swept > 1 else ''} behind, which {'were' if swept > 1 else 'was'} killed",
                 request_id=request.request_id,
             )
 

@@ -59,7 +59,7 @@ class FakeExecutable:
         """A kept one: it does these things for each line that it reads, and ends with code 0 at the end of its input.
 
         Args:
-            each: what it does with a request.
+            each: what it does with a request, which it has read then.
             on: what it does instead with some of them: with the third, `{3: [exits(7)]}`. They are counted anew by each process.
             first: what it does at its start, before it reads.
             reply_fd: as above.
@@ -68,6 +68,10 @@ class FakeExecutable:
         special = {number: list(on[number]) for number in sorted(on)} if on else {}
         if any(number < 1 for number in special):
             raise ValueError(f"requests are counted from 1, unlike {min(special)!r}")
+        if any(doing[:1] == [reads_line()] for doing in (list(each), *special.values())):
+            raise ValueError(
+                "a warm fake has read its request: leave out reads_line(), which would wait for the next one"
+            )
         before: list[Behaviour] = list(first)
         for number in range(1, max(special, default=0) + 1):
             before += [reads_line(), *special.get(number, each)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from shim import outcome as outcomes
+from shim.errors import ShimError
 
 if TYPE_CHECKING:
     from shim.outcome import Outcome
@@ -26,8 +27,10 @@ class Expected(NamedTuple):
     stderr: bytes | None = None
     """All that it wrote to standard error, of one that ended by itself."""
 
-    def difference(self, outcome: Outcome) -> str:
-        """What of that outcome is not so, or nothing."""
+    def difference(self, outcome: Outcome | ShimError) -> str:
+        """What of that outcome, or of the error that a caller got, is not so; or nothing."""
+        if isinstance(outcome, ShimError):
+            return self._difference_of(outcome)
         if type(outcome).__name__ != self.kind:
             return f"it is {type(outcome).__name__}"
         if isinstance(outcome, outcomes.Exited) and outcome.code != self.code:
@@ -42,6 +45,14 @@ class Expected(NamedTuple):
             return f"its standard error ends with {tail!r}"
         return ""
 
+    def _difference_of(self, error: ShimError) -> str:
+        if type(error).__name__ != self.error:
+            return f"the caller gets {self.error or 'a result'}"
+        if self.code is not None and getattr(error, "exit_code", self.code) != self.code:
+            return f"its code is {self.code}"
+        by = getattr(error, "signal", None)
+        return f"its signal is {' or '.join(sorted(self.signals))}" if by is not None and by not in self.signals else ""
+
 
 class Expectation(NamedTuple):
     """What must come of a fake executable: one outcome, or one of a few where it is the kernel that decides."""
@@ -52,11 +63,14 @@ class Expectation(NamedTuple):
 
     @property
     def errors(self) -> frozenset[str | None]:
-        """The names of the errors that a caller may get, None for a result."""
+        """The names of the errors that a caller may get, None for a result; where its reply is one that `output` takes, which is not looked at."""
         return frozenset(expected.error for expected in self.among)
 
-    def check(self, outcome: Outcome) -> None:
+    def check(self, outcome: Outcome | ShimError) -> None:
         """Compares.
+
+        Args:
+            outcome: what a runner said that the child did; or the error that a Shim raised.
 
         Raises:
             AssertionError: that outcome is none of them; it says what differs.

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 EXAMPLES, STEPS = 25, 30
 """How many examples a `TestCase` makes, of how many steps."""
-TOO_SHORT = 0.05
+TOO_SHORT = 0.09
 """Seconds: with so little time nothing is asked of a child."""
 CHOICES = st.builds(
     Choice,
@@ -77,8 +77,8 @@ class Keeping(RuleBasedStateMachine):
     """Seconds that an invocation has that needs few of them."""
     short: float = 0.6
     """Seconds that one has which needs them all: each costs them. Of these, `shim` keeps a quarter back."""
-    overtime: float = 0.0
-    """Seconds that the runner may need to answer when an invocation's time is over: what keeps none back needs some."""
+    overtime: float = 1.0
+    """Seconds that the runner may need to answer when an invocation's time is over: on a busy machine, and where it keeps none back."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -336,7 +336,8 @@ class Keeping(RuleBasedStateMachine):
         self.failed = answer.error is not None
         self.contexts.append((context, self.model if self.model.has_work and not self.failed else None))
         in_time = took < (timeout or self.far) + self.overtime
-        hold(in_time, f"{asked.story}, was over after {took:.3f} s, and had {timeout or self.far} s")
+        had = f"{timeout or self.far} s, and {self.overtime} s of overtime"
+        hold(in_time, f"{asked.story}, was over after {took:.3f} s, and had {had}")
         return answer
 
     def call(self, asked: Asked, context: LambdaContext | None) -> Answer:

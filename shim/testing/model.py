@@ -16,6 +16,7 @@ from shim.testing.acting import Acting
 from shim.testing.asked import Answer, Asked, hold
 from shim.testing.keeping import is_open
 from shim.testing.kept_child import Act, Choice, Predicted, State
+from shim.testing.processes import status
 
 MARK = "WARM_MODEL"
 """The variable by which the processes of an executable are known."""
@@ -162,7 +163,7 @@ class WarmModel(Acting):
         act = Act(error="a failure", leaves=State.NONE if self._ends() else State.IDLE) if how.get("refused") else Act()
         asked = Asked(_shown(what), "", what, self.token(), act, self.model.state)
         if asked.was in (State.FRESH, State.IDLE, State.FROZEN) and not self.settings.keys() & set(LIMITS):
-            asked.stays = self.processes.leaders()
+            asked.stays = self.processes.leaders_when(bool)
             hold(asked.stays, f"the program has ended by itself, before it was asked {_shown(what)}")
         return asked
 
@@ -206,10 +207,11 @@ class WarmModel(Acting):
         """The child that was there is still there: it has done nothing for which it was replaced."""
         if not asked.stays or self.model.state is State.WORN:
             return  # it may have been replaced
-        now = self.processes.leaders()
+        stays = asked.stays
+        now = self.processes.leaders_when(lambda pids: pids == stays or not any(map(status, stays)))
         hold(
-            now == asked.stays,
-            f"after {asked.story} was answered, another process is there ({now}, not {asked.stays}): "
+            now == stays,
+            f"after {asked.story} was answered, another process is there ({now}, not {stays}): "
             "shim has replaced the first, and its line in the log says why",
         )
 

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 PLACES = ("cmdline", "environ")
 """Where a mark may be: among the arguments of a process, or in the environment that it was started with."""
-STARTING = 0.5
-"""Seconds that a process may have the arguments of the one that starts it: on a busy machine it may be held up in between."""
+STARTING = 2.0
+"""Seconds that a process may take to become another program, in which its arguments and its environment are not its own, or are none: on a busy machine it
+may be held up in between."""
 ENDED = ("", "Z", "X")
 """What `status` says of a process that has ended: it is not there, or its end was not asked for yet."""
 
@@ -91,17 +92,29 @@ class Marked:
         return sorted(pid for pid in found if status(pid) not in ENDED)
 
     def _words(self, pid: int, process: Process) -> bytes:
-        """Its arguments and its environment. A child of ours that has none yet, or ours, is in the middle of its start, which is waited for."""
+        """Its arguments and its environment. A child of ours that lacks one of them, or has ours, is in the middle of an exec, which is waited for."""
         until = time.monotonic() + STARTING
-        while (words := _words_of(pid)) in (b"\0", _words_of(os.getpid())) and process.parent == os.getpid():
-            if time.monotonic() > until or status(pid) in ENDED:
-                break
+        while True:
+            words = _words_of(pid)
+            is_whole = all(words) and words != _words_of(os.getpid())
+            if is_whole or process.parent != os.getpid() or time.monotonic() > until or status(pid) in ENDED:
+                return b"\0".join(words)
             time.sleep(0.001)
-        return words
 
     def leaders(self) -> list[int]:
         """Those that live and were started by this process."""
         return [pid for pid in self.living() if look_at(pid).parent == os.getpid()]
+
+    def leaders_when(self, expected: Callable[[list[int]], object]) -> list[int]:
+        """The same, looked at again until they are as expected, or there was time enough for an exec: one of a thread shows the process as a zombie.
+
+        Args:
+            expected: whether they need not be looked at again.
+        """
+        until = time.monotonic() + STARTING
+        while not expected(pids := self.leaders()) and time.monotonic() < until:
+            time.sleep(0.01)
+        return pids
 
     def zombies(self) -> list[int]:
         """Those that were found to live, have ended since, and were started by this process, which has not taken note of their end."""
@@ -157,8 +170,8 @@ def _pids() -> list[int]:
     return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if pid != os.getpid()]
 
 
-def _words_of(pid: int) -> bytes:
-    return b"\0".join(_content(f"/proc/{pid}/{place}") for place in PLACES)
+def _words_of(pid: int) -> list[bytes]:
+    return [_content(f"/proc/{pid}/{place}") for place in PLACES]
 
 
 def _content(path: str) -> bytes:

@@ -243,7 +243,7 @@ def test_an_orphan_that_left_everything_is_killed_since_the_command_is_subreaper
     ended = shim("invoke", "sh", "-c", f"mkfifo {tmp_path}/ready; {orphan} read line < {tmp_path}/ready; :")
 
     assert ended.code == 0, ended.err
-    assert "shim: sh left 1 process behind, which were killed" in ended.lines
+    assert "shim: sh left 1 process behind, which was killed" in ended.lines
     assert left_behind() == []
 
 

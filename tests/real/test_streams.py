@@ -289,7 +289,7 @@ def test_a_process_that_stays_behind_holds_no_stream_open(serve: Callable[..., S
     with closing(Caller(served.url)) as caller:
         assert caller.read() == (b"a\n", {})
 
-    assert any("left 1 process behind, which were killed" in line for line in served.log)
+    assert any("left 1 process behind, which was killed" in line for line in served.log)
 
 
 def pouring(folder: Path) -> int:

@@ -74,7 +74,7 @@ def chunked(body: bytes, *sizes: int) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in [*pieces, body] if piece) + b"0\r\n\r\n"
 
 
-def facts(request_id: str = "id-1", *, lasts: float = 600, **headers: str) -> list[tuple[str, str]]:
+def facts(request_id: str = "id-1", *, lasts: float = 3600, **headers: str) -> list[tuple[str, str]]:
     """The headers of an invocation that has so many seconds; the others' names have underscores for dashes."""
     return [
         ("Lambda-Runtime-Aws-Request-Id", request_id),
@@ -83,7 +83,7 @@ def facts(request_id: str = "id-1", *, lasts: float = 600, **headers: str) -> li
     ]
 
 
-def invocation(event: bytes = b"{}", request_id: str = "id-1", *, lasts: float = 600, **headers: str) -> bytes:
+def invocation(event: bytes = b"{}", request_id: str = "id-1", *, lasts: float = 3600, **headers: str) -> bytes:
     """The answer to `next`."""
     return answer(200, ("Content-Type", "application/json"), *facts(request_id, lasts=lasts, **headers), body=event)
 
@@ -564,7 +564,7 @@ class Runtime:
         written = self.log.read_text(errors="replace").splitlines()
         return [line for line in written if EXPECTED_LINE.match(line) is None]
 
-    def invoke(self, event: bytes = b"{}", request_id: str = "id-1", *, lasts: float = 600, **headers: str) -> Request:
+    def invoke(self, event: bytes = b"{}", request_id: str = "id-1", *, lasts: float = 3600, **headers: str) -> Request:
         """What is posted for that event, which is accepted. All goes over one connection."""
         asked = self.api.take(NEXT)
         asked.connection.send(invocation(event, request_id, lasts=lasts, **headers))
@@ -574,7 +574,7 @@ class Runtime:
         assert posted.connection is asked.connection
         return posted
 
-    def fail(self, event: bytes = b"{}", request_id: str = "id-1", *, lasts: float = 600, **headers: str) -> Request:
+    def fail(self, event: bytes = b"{}", request_id: str = "id-1", *, lasts: float = 3600, **headers: str) -> Request:
         """The same, which must be an error."""
         posted = self.invoke(event, request_id, lasts=lasts, **headers)
 

@@ -475,7 +475,7 @@ def test_a_stream_whose_slow_reader_takes_all_of_it_in_time_is_one(start: Start)
     assert posted.body == b"x" * 12_000_000
     assert posted.trailers == []
     goes_on(runtime)
-    assert runtime.lines() == ["shim: program left 1 process behind, which were killed"]
+    assert runtime.lines() == ["shim: program left 1 process behind, which was killed"]
 
 
 def test_nothing_is_left_of_a_stream_that_is_under_way_at_sigterm(start: Start, root: Path) -> None:

@@ -134,6 +134,8 @@ class Fired:
 class Warm(WarmModel):
     """A Shim in mode warm, of which is known when it starts a child, what it says in the log and what it keeps open."""
 
+    overtime = 0.0  # a Shim keeps back what it needs
+
     def __init__(self, stage: Stage, fired: Fired) -> None:
         super().__init__()
         self.stage = stage

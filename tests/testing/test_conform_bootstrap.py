@@ -69,6 +69,8 @@ FAULTS = {
     "exits-after-one": "6.1",
     "fails-after-one": "6.1",
     "stops-asking": "6.1",
+    "ends-after-two": "6.1",
+    "ends-after-three-asks-none": "6.1",
     "error-empty": "6.2",
     "error-text": "6.2",
     "error-list": "6.2",
@@ -144,11 +146,33 @@ def test_there_is_a_check_for_each_requirement_of_the_mode() -> None:
     assert list(BOOTSTRAP_CHECKS) == [asked.number for asked in REQUIREMENTS if BOOTSTRAP in asked.modes]
 
 
-@pytest.mark.parametrize("way", ["", "asks-ahead", "ends-by-garbage"])
+@pytest.mark.parametrize("way", ["", "asks-ahead"])
 def test_a_good_program_keeps_all_requirements(way: str, citizen: Path, tmp_path: Path) -> None:
     """Each is asked: no check is given up."""
     for check in BOOTSTRAP_CHECKS.values():
         check(command(citizen, way, folder=tmp_path), MANY)
+
+
+def test_a_program_that_ends_by_what_is_no_json_keeps_all_but_what_is_not_asked_of_it(
+    citizen: Path, tmp_path: Path
+) -> None:
+    for number, check in BOOTSTRAP_CHECKS.items():
+        if number != "6.2":
+            check(command(citizen, "ends-by-garbage", folder=tmp_path), MANY)
+
+
+@pytest.mark.parametrize("way", ["ends-by-garbage", "takes-garbage"])
+def test_the_shape_of_errors_is_not_asked_of_a_program_that_posts_none(way: str, citizen: Path, tmp_path: Path) -> None:
+    """Whether it ends by what it fails, or answers everything with success."""
+    said = "it posted no error; --failing-event names an event that it must fail"
+    with pytest.raises(NotAsked, match=f"^{said}$"):
+        BOOTSTRAP_CHECKS["6.2"](command(citizen, way, folder=tmp_path), MANY)
+
+
+def test_an_event_that_must_fail_and_ends_a_program_shows_no_error(citizen: Path, tmp_path: Path) -> None:
+    program = command(citizen, "ends-by-garbage", folder=tmp_path)
+    with pytest.raises(NotAsked, match=r"^it posted no error, not even for the event that it must fail$"):
+        BOOTSTRAP_CHECKS["6.2"](program, MANY._replace(failing=b"no JSON either"))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -190,9 +214,10 @@ def test_a_counterexample_breaks_the_requirement_again(fault: str, citizen: Path
         ("short-id", "answered the invocation '8476a536-e9f4-11e8-9739-2dfe598c3fcd-2' as '8476a536-e9f4-11e8-9739-2dfe598c3fcd'", None),
         ("counts", "answered with 2 where it answered with 1 in a process of its own", (SAMPLE, SAMPLE)),
         ("keeps-for-null", 'answered with {"name": "x"} where it answered with null', (SAMPLE, b"null")),
-        ("takes-garbage", "posted a response '{\"bytes\":0}' for an event that is no JSON", (b"",)),
+        ("takes-garbage", "posted a response '{\"bytes\":7}' for an event that is no JSON", (b"no JSON",)),
         ("leaks-descriptors", ": about 1.0 each", (SAMPLE,)),
         ("exits-after-one", "ended with exit code 0 in place of asking for another invocation after 1", (SAMPLE,)),
+        ("ends-after-two", "ended with exit code 0 in place of asking for another invocation after 3", (SAMPLE,) * 3),
         ("error-nameless", "in which errorType is no text", None),
         ("error-as-response", "which is to be posted as an error", None),
         ("needs-trace", "ended with exit code 1 without an answer where Lambda-Runtime-Trace-Id is absent", (SAMPLE,)),

@@ -164,7 +164,9 @@ def test_its_repr_makes_it_again(behaviours: list[testing.Behaviour], reply_fd: 
     names: dict[str, Any] = {name: getattr(testing, name) for name in testing.__all__ if name != "WarmModel"}
     for fake in (
         FakeExecutable(*behaviours, reply_fd=reply_fd, framing=framing),
-        FakeExecutable.warm(echoes(), on={2: behaviours}, first=behaviours, reply_fd=reply_fd, framing=framing),
+        FakeExecutable.warm(
+            echoes(), on={2: [echoes(), *behaviours]}, first=behaviours, reply_fd=reply_fd, framing=framing
+        ),
     ):
         again = eval(repr(fake), {}, names)  # noqa: S307 - that it can be pasted is the promise
 
@@ -189,6 +191,8 @@ def test_its_repr_makes_it_again(behaviours: list[testing.Behaviour], reply_fd: 
         (lambda: FakeExecutable(exits(3), reply_fd=2), "reply_fd must be 1 or 3"),
         (lambda: FakeExecutable(framing="lines"), "framing must be line or envelope"),
         (lambda: FakeExecutable.warm(on={0: []}), "counted from 1"),
+        (lambda: FakeExecutable.warm(reads_line(), echoes()), "leave out reads_line()"),
+        (lambda: FakeExecutable.warm(on={2: [reads_line()]}), "leave out reads_line()"),
         (lambda: FakeExecutable.event(notes('/a"b')), "without blanks, quotes"),
     ],
 )
@@ -217,6 +221,21 @@ def test_an_unexpected_outcome_is_told_with_what_differs() -> None:
 
         assert sentence in str(raised.value)
     FakeExecutable(writes("x"), exits(2)).expected_outcome({}, LINE).check(outcome)
+
+
+def test_an_error_is_compared_as_a_caller_gets_it(tmp_path: Path) -> None:
+    for fake, another, difference in (
+        (FakeExecutable(exits(3)), FakeExecutable(exits(2)), "its code is 2"),
+        (FakeExecutable(raises_signal("SIGSEGV")), FakeExecutable(raises_signal("SIGKILL")), "its signal is SIGKILL"),
+    ):
+        with pytest.raises(shim.ShimError) as raised:
+            shim.Shim(str(fake.write_to(tmp_path / "fake")))({})
+
+        fake.expected_outcome({}, LINE).check(raised.value)
+        with pytest.raises(AssertionError, match=difference):
+            another.expected_outcome({}, LINE).check(raised.value)
+        with pytest.raises(AssertionError, match="the caller gets a result"):
+            FakeExecutable().expected_outcome({}, LINE).check(raised.value)
 
 
 def test_where_the_kernel_decides_the_set_has_a_name() -> None:

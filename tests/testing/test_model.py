@@ -8,6 +8,9 @@ import re
 import select
 import subprocess
 import sys
+import time
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
@@ -15,15 +18,16 @@ from hypothesis import HealthCheck, Phase, settings, strategies as st
 from hypothesis.errors import FlakyFailure
 from hypothesis.stateful import run_state_machine_as_test
 
+from shim.adapter import Shim
 from shim.testing import FakeExecutable, WarmModel, echoes, exits, sleeps, writes
 from shim.testing.acting import WRITES_LATE
 from shim.testing.kept_child import ACTS, Choice
+from shim.testing.processes import Marked
 from tests.real import components
 from tests.real.programs import PROGRAMS, compile_crystal_lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from shim.testing import Behaviour
 
@@ -201,6 +205,63 @@ def test_an_executable_that_echoes_passes(tmp_path: Path, framing: str) -> None:
             return event
 
     holds(Echoes, examples=8, steps=20)
+
+
+WRAPPED = """#!/bin/sh
+n=${1:-0}
+[ "$n" -ge 30 ] || exec env sh "$0" $((n + 1))
+exec "$0.py"
+"""
+
+
+def test_one_that_becomes_itself_by_many_execs_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked, frozen and killed in between. Each second look at it finds nothing, as one may in the middle of an exec."""
+    script(tmp_path / "program.py", "for line in sys.stdin: print(json.dumps(json.loads(line)['event']), flush=True)")
+    wrapper = Path(script(tmp_path / "program", ""))
+    wrapper.write_text(WRAPPED)
+    leaders, looks = Marked.leaders, count()
+    monkeypatch.setattr(Marked, "leaders", lambda marked: leaders(marked) if next(looks) % 2 else [])
+
+    class Wrapped(WarmModel):
+        executable = str(wrapper)
+        pure = True
+
+        def answer(self, event: Any) -> Any:
+            return event
+
+    holds(Wrapped)
+
+
+class Held(Shim):
+    """It is held up a little, as on a busy machine."""
+
+    def __call__(self, event: Any, context: Any = None) -> Any:
+        try:
+            return super().__call__(event, context)
+        finally:
+            time.sleep(0.1)
+
+
+class Busy(WarmModel):
+    start = Held
+
+
+class Strict(Busy):
+    overtime = 0.0
+
+
+def asks_too_late(machine: WarmModel) -> None:
+    try:
+        machine.opens(Choice())
+        machine.comes_too_late(context="dropped")
+    finally:
+        machine.teardown()
+
+
+def test_a_runner_that_is_held_up_needs_overtime() -> None:
+    asks_too_late(Busy())
+    with pytest.raises(AssertionError, match=r"and had 0\.05 s, and 0\.0 s of overtime"):
+        asks_too_late(Strict())
 
 
 def test_one_that_dies_on_its_fifth_request_is_found(tmp_path: Path) -> None:

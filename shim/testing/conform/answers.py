@@ -127,11 +127,10 @@ def answers_independently(command: Command, plan: Plan) -> None:
             raise found
         return
     request = st.just(plan.sample)
-    numbers = st.integers(0, 9).map(b"%d".__mod__)
+    values = st.integers(0, 9).map(b"%d".__mod__) | st.sampled_from([b"null", b"true", b'"text"', b"[]", b"{}"])
+    request |= values
     if plan.sample.lstrip()[:1] == b"{":
-        request |= numbers.map(lambda number: with_event_member(plan.sample, "odd", number))
-    else:
-        request |= numbers
+        request |= values.map(lambda value: with_event_member(plan.sample, "odd", value))
     sequences = st.lists(request, min_size=2, max_size=5).map(tuple)
     smallest(sequences, judge, examples=max(2, plan.examples // 5), number=plan.seed)
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 STRAY = 0.05
 """Seconds in which may still come what should have come before."""
+SLOWEST = 5e6
+"""Bytes a second that a program reads at least which works on an event while it asks for the next."""
 BEGINNING = 0.25
 """Seconds in which may come the answer to the first invocation, when the program has asked again over the same connection: another of its threads
 may have begun to ask just then."""
@@ -135,11 +137,42 @@ class Hearing:
         Raises:
             NotAsked: so little that there is nothing to compare with; or as `invoke`.
         """
-        seen = self.invoke(event)
+        seen = self.attempt(event, lambda seen: seen.answer is None)
         if seen.answer is None:
             raise NotAsked(f"it {seen}, where the event is a good one{seen.said}")
         if not (seen.asked or seen.end):
             raise NotAsked("it does not ask for a second invocation, which 6.1 is about")
+        return seen
+
+    def attempt(
+        self,
+        event: bytes,
+        judge: Callable[[Seen], object],
+        *,
+        spelling: Spelling = PLAIN,
+        cuts: tuple[int, ...] = (),
+    ) -> Seen:
+        """Hands it that event, and once more to a fresh process, where something is against what it did and it has not asked again.
+
+        A program may end after so many invocations, whatever they are, which is against 6.1: only what ends a fresh process too is the event's doing.
+
+        Args:
+            event: any bytes.
+            judge: tells what is against what it did; something false, where nothing is.
+            spelling: as `invoke`.
+            cuts: as `invoke`.
+
+        Returns:
+            What it did at last.
+
+        Raises:
+            Broken: as `invoke`.
+            NotAsked: as `invoke`.
+        """
+        seen = self.invoke(event, spelling=spelling, cuts=cuts)
+        if len(self.sent) > 1 and not seen.asked and judge(seen):
+            self.stop()
+            seen = self.invoke(event, spelling=spelling, cuts=cuts)
         return seen
 
     def hold(self, event: bytes, judge: Callable[[Seen], str | None]) -> None:
@@ -150,14 +183,16 @@ class Hearing:
             judge: tells what is against what it did, as the predicate of a sentence, or None.
 
         Raises:
-            Broken: there is something against it; in a fresh process as well, or with all that came before.
+            Broken: there is something against it; in a fresh process as well, or, where it went on, with all that came before.
             NotAsked: as `invoke`.
         """
-        seen = self.invoke(event)
+        seen = self.attempt(event, judge)
         against = judge(seen)
         if against is None:
             return
         first = Broken(f"{against}{seen.said}", self.sent)
+        if len(self.sent) == 1:
+            raise first
         self.stop()
         try:
             seen = self.invoke(event)
@@ -181,7 +216,7 @@ class Hearing:
         if not api.answers and process.end is None and api.asks:
             left = began + self.within - time.monotonic()
             if len(self.sent) > 1:  # whatever threads it has, all have asked before
-                left = STRAY
+                left = STRAY + len(self.sent[-1]) / SLOWEST
             elif api.has_returned:
                 left = BEGINNING
             process.attend(left, lambda: api.answers)

@@ -19,8 +19,9 @@ MOST = 32_000
 """Bytes of an event that is odd: sizes are a matter of their own."""
 SIZES = (*sorted(2**power + more for power in range(10, 18) for more in (-1, 0, 1)), 2**20, LARGEST)
 """Bytes, around the sizes of buffers."""
-NO_JSON = (b"", b"no JSON", b"nul", b"{", b'"', b"[1,", b"\x00", b"\xff\xfe")
-"""What no reader of JSON takes, the simplest first. (There are some that take whatever follows a value, or a text that is no UTF-8.)"""
+NO_JSON = (b"no JSON", b"nul", b"{", b'"', b"[1,", b"\x00", b"\xff\xfe")
+"""What no reader of JSON takes, the simplest first. (There are some that take whatever follows a value, a text that is no UTF-8, or nothing at
+all, which nobody sends.)"""
 VALUES = (
     rb'"\u0000"',
     rb'"\ud800"',

@@ -58,7 +58,7 @@ def reads_any_size(hearing: Hearing, plan: Plan) -> None:
     length = len(plan.sample)
 
     def judge(event: bytes, cuts: tuple[int, ...] = ()) -> Broken | None:
-        seen = hearing.invoke(event, cuts=cuts)
+        seen = hearing.attempt(event, lambda seen: worse(seen, usual), cuts=cuts)
         against = worse(seen, usual)
         pieces = f", in {len(cuts) + 1} pieces," if cuts else ""
         size = f"where the event{pieces} has {len(event):,} bytes"
@@ -172,9 +172,16 @@ def refuses_what_is_no_json(hearing: Hearing, plan: Plan) -> None:
 def reports_errors(hearing: Hearing, plan: Plan) -> None:
     """6.2: what it fails, it posts as an error, in the shape that Lambda wants, or ends with a code that is not 0 and words.
 
-    It is made to fail by what is no JSON, by odd values, and by `plan.failing`, where there is one: an event that it must fail.
+    It is made to fail by what is no JSON, by odd values, and by `plan.failing`, where there is one: an event that it must fail. Where it posts no
+    error even so, there is none to look at: a program that ends by all that it fails, or fails nothing, has not passed.
     """
     usual = hearing.usual(plan.sample)
+    errors = 0
+
+    def looked(judge: Callable[[Seen], str | None], seen: Seen) -> str | None:
+        nonlocal errors
+        errors += seen.answer is not None and seen.answer.failed
+        return judge(seen)
 
     def misplaced(seen: Seen) -> str | None:
         if seen.succeeded and seen.answer is not None and is_error(seen.answer):
@@ -185,13 +192,17 @@ def reports_errors(hearing: Hearing, plan: Plan) -> None:
         return f"{seen} for an event that fails" if seen.succeeded else misshapen(seen) or untrue(seen, usual)
 
     judges: dict[bytes | None, Callable[[Seen], str | None]] = {
+        plan.sample: misshapen,
         **dict.fromkeys(VALUES, misshapen),
         **dict.fromkeys(NO_JSON, misplaced),
         plan.failing: failed,
     }
     for event in plan.replay or judges:
         if event is not None:
-            hearing.hold(event, judges.get(event, misshapen))
+            hearing.hold(event, partial(looked, judges.get(event, misshapen)))
+    if not errors:
+        cure, given = "; --failing-event names an event that it must fail", ", not even for the event that it must fail"
+        raise NotAsked(f"it posted no error{cure if plan.failing is None else given}")
 
 
 @heard
@@ -202,7 +213,7 @@ def survives_odd_headers(hearing: Hearing, plan: Plan) -> None:
     usual = hearing.usual(event)
 
     def judge(spelling: Spelling) -> None:
-        seen = hearing.invoke(event, spelling=spelling)
+        seen = hearing.attempt(event, lambda seen: worse(seen, usual), spelling=spelling)
         against = worse(seen, usual)
         if against is None and usual.is_right and not seen.is_right and seen.answer is not None:
             against = f"answered the invocation {seen.request_id!r} as {seen.answer.request_id!r}"

@@ -208,16 +208,18 @@ class Subject:
         sweep.kill_group(self.pid, number)
 
     def left_behind(self) -> list[str]:
-        """What lives of its session, its group, or with its mark, besides it: a description of each process."""
+        """What lives of its session, its group, with its mark, or fell to us as the subreaper, besides it: a description of each process."""
         import psutil  # noqa: PLC0415 - it takes long to load
 
         mark = b"%s=%s" % (sweep.MARK, self._mark)
+        began = psutil.Process(self.pid).create_time()
         found = []
         for pid in psutil.pids():
-            if pid != self.pid and self._started(pid, mark):
+            if pid not in sweep.driven:
                 try:
                     process = psutil.Process(pid)
-                    if process.status() != psutil.STATUS_ZOMBIE:
+                    is_orphan = process.ppid() == os.getpid() and process.create_time() >= began
+                    if (is_orphan or self._started(pid, mark)) and process.status() != psutil.STATUS_ZOMBIE:
                         where = "its group" if os.getpgid(pid) == self.pid else "a group of its own"
                         found.append(f"{process.name()} in {where}")
                 except (psutil.Error, OSError):
@@ -242,7 +244,7 @@ class Subject:
             self._shut()
 
     def _started(self, pid: int, mark: bytes) -> bool:
-        """Whether that process descends from it, as far as session, group, environment and we as the subreaper tell."""
+        """Whether that process descends from it, as far as session, group and environment tell."""
         try:
             if self.pid in (os.getsid(pid), os.getpgid(pid)):
                 return True

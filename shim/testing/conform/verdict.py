@@ -118,12 +118,23 @@ def _verdict(requirement: Requirement, check: Check, command: Command, plan: Pla
     try:
         check(command, plan)
     except Broken as found:
-        return Verdict(requirement, FAILED, found.sentence, found.requests)
+        return Verdict(requirement, FAILED, found.sentence + _frequency(check, command, plan, found), found.requests)
     except NotAsked as reason:
         return Verdict(requirement, NOT_ASKED, str(reason))
     except ShimError as error:  # it answered the sample before
         return Verdict(requirement, FAILED, f"could not be asked again: {error}")
     return Verdict(requirement, PASSED)
+
+
+def _frequency(check: Check, command: Command, plan: Plan, found: Broken) -> str:
+    """What is to be said where the program does not always do that: the requests are not its cause then."""
+    if plan.replay is not None or all(request == plan.sample for request in found.requests):
+        return ""  # such a failure is repeated with nothing but itself, or takes all that was asked to be seen
+    try:
+        check(command, plan._replace(replay=found.requests))
+    except (Broken, NotAsked, ShimError):
+        return ""
+    return "; but not always: asked again, it did well"
 
 
 def _checks(mode: str) -> Mapping[str, Check]:
