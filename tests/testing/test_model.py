@@ -260,7 +260,7 @@ def asks_too_late(machine: WarmModel) -> None:
 
 def test_a_runner_that_is_held_up_needs_overtime() -> None:
     asks_too_late(Busy())
-    with pytest.raises(AssertionError, match=r"and had 0\.05 s, and 0\.0 s of overtime"):
+    with pytest.raises(AssertionError, match=r"and had 0\.09 s, and 0\.0 s of overtime"):
         asks_too_late(Strict())
 
 

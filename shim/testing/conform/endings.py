@@ -22,6 +22,8 @@ TRIES = 3
 """How often a program may end: the quickest counts, since a busy machine takes its part of the time."""
 BEGINNING = 1.0
 """Seconds after which a program that has not read its input is taken for one that never does."""
+LOOKS = 2
+"""How often is looked who is left, each time after linger_ms: a process in the middle of an exec bears no mark for an instant."""
 
 
 def leaves_nothing(command: Command, plan: Plan) -> None:
@@ -34,10 +36,11 @@ def leaves_nothing(command: Command, plan: Plan) -> None:
             if not subject.wait(lambda: subject.has_gone, _time_to_end(trial)):
                 subject.signal(signal.SIGTERM)
                 subject.wait(lambda: subject.has_gone, command.grace)
-            found = subject.left_behind()
-            if found:
+            for _ in range(LOOKS):
                 subject.wait(lambda: False, command.settings.linger_ms / 1000)
                 found = subject.left_behind()
+                if found:
+                    break
         if not found:
             return
     many = f"{len(found)} processes" if len(found) > 1 else "a process"
