@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ from shim.cli.ending import Debug, ending, tell_error
 from shim.cli.event import NOTHING, STANDARD_INPUT, read_event, read_request
 from shim.cli.exits import FAILED, MISTAKE, SIGNALED
 from shim.cli.limits import finite
-from shim.cli.options import keywords, with_settings
+from shim.cli.options import Arguments, keywords, with_settings
 from shim.cli.orphans import keep_orphans, kill_descendants
 from shim.errors import SettingsError
 from shim.local.context import DEFAULT_NAME
@@ -51,12 +50,7 @@ def conform(  # noqa: PLR0913 - the options of a command are its parameters
             help="The file to run: below LAMBDA_TASK_ROOT or the current folder, or on PATH.",
         ),
     ],
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="ARGS", help="Its arguments, whatever they look like. None: --args, SHIM_ARGS, shim.toml."
-        ),
-    ] = None,
+    arguments: Arguments = None,
     *,
     event: Annotated[
         str,
@@ -150,6 +144,8 @@ def conform(  # noqa: PLR0913 - the options of a command are its parameters
     """
     with ending(context, _tell_json if as_json else tell_error):
         _need("hypothesis", "psutil")
+        import tempfile  # noqa: PLC0415 - no other command needs it
+
         from shim.cli.conformity import Report  # noqa: PLC0415 - no other command needs it
         from shim.testing.conform.protocol import BOOTSTRAP, Plan  # noqa: PLC0415 - likewise
         from shim.testing.conform.verdict import command_of, requirements_of, verdicts  # noqa: PLC0415 - likewise

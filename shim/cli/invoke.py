@@ -18,7 +18,7 @@ from shim.cli.event import NOTHING, read_event
 from shim.cli.function import Function, Measured, PackagedFunction, packaged, peak
 from shim.cli.jsonobject import failure_object, success_object, summary_object
 from shim.cli.limits import Memory, Name, Timeout  # noqa: TC001 - Typer reads the annotations
-from shim.cli.options import keywords, with_settings
+from shim.cli.options import Arguments, keywords, with_settings
 from shim.cli.orphans import keep_orphans, kill_descendants
 from shim.cli.progress import progress
 from shim.cli.repeat import Tally, repeat
@@ -49,12 +49,7 @@ def invoke(  # noqa: PLR0913 - the options of a command are its parameters
             help="The file to run: below LAMBDA_TASK_ROOT or the current folder, or on PATH. Or a deployment package.",
         ),
     ],
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="ARGS", help="Its arguments, whatever they look like. None: --args, SHIM_ARGS, shim.toml."
-        ),
-    ] = None,
+    arguments: Arguments = None,
     *,
     event: Annotated[
         str, typer.Option(metavar="FILE|-|JSON", help="A file, - for standard input, or JSON.", rich_help_panel=PANEL)

@@ -19,6 +19,13 @@ POSITIONAL = "executable"
 """The one setting that is no option, since it stands on the command line itself."""
 
 
+Arguments = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="ARGS", help="Its arguments, whatever they look like. None: --args, SHIM_ARGS, shim.toml."),
+]
+"""What follows EXECUTABLE on a command line."""
+
+
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     """The command with an option for each setting, which it gets as keywords: the text, or None where it was not given.
 

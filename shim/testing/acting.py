@@ -236,7 +236,7 @@ class Acting(Keeping):
         act = replace(act, early=begun + act.early) if act.early else replace(act, do=begun + act.do)
         event = FakeExecutable.event(
             *act.do,
-            token=token,
+            label=token,
             early=act.early,
             reply_fd=choice.reply_fd,
             framing=choice.framing,

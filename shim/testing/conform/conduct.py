@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
-from shim.codecs.ending import as_report, reported
+from shim.codecs.ending import reported
 from shim.codecs.line import LineCodec, loads
 from shim.codecs.stream import StreamCodec
 from shim.errors import OutputInvalid, ShimError
@@ -132,14 +130,6 @@ def is_reply(line: bytes) -> dict[str, Any] | None:
     if isinstance(message, dict) and "id" in message and ("value" in message or "error" in message):
         return message
     return None
-
-
-def as_line_report(reply: bytes) -> dict[str, Any] | None:
-    """The report that a line is, or None."""
-    try:
-        return as_report(orjson.loads(reply))
-    except orjson.JSONDecodeError:
-        return None
 
 
 def canonical(value: Any) -> bytes:

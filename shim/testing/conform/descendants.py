@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import psutil
 
 from shim.children import sweep
-from shim.testing.conform.growth import Size
+from shim.testing.conform.growth import total_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from shim.testing.conform.growth import Size
 
 PATIENCE = 5.0
 """Seconds after which is looked no more for what is started while others are killed."""
@@ -47,16 +49,8 @@ class Descendants:
         return self.orphans()
 
     def size(self) -> Size:
-        """What they take now; of one that ends meanwhile, or is another user's, as far as the kernel tells."""
-        total = Size(0, 0, 0, 0)
-        for process in self.living():
-            try:
-                with process.oneshot():
-                    its = Size(process.memory_info().rss, process.num_fds(), 1, process.num_threads())
-            except psutil.Error:
-                continue
-            total = Size(*(had + has for had, has in zip(total, its, strict=True)))
-        return total
+        """What those that have not ended take now."""
+        return total_of(self.living())
 
     def kill(self) -> None:
         """Kills them until none is left, those that are started meanwhile as well."""

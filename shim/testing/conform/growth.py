@@ -11,7 +11,7 @@ from shim.testing.conform.protocol import Broken, NotAsked
 from shim.testing.conform.trial import Trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from shim.testing.conform.kept import Kept
     from shim.testing.conform.protocol import Command, Plan
@@ -88,12 +88,16 @@ def _beyond(grown: Size, most: Size) -> list[str]:
 
 def size_of(pid: int) -> Size:
     """What that process takes, with its descendants; nothing where it has ended."""
-    memory = descriptors = processes = threads = 0
     try:
         leader = psutil.Process(pid)
-        everyone = [leader, *leader.children(recursive=True)]
+        return total_of([leader, *leader.children(recursive=True)])
     except psutil.Error:
         return Size(0, 0, 0, 0)
+
+
+def total_of(everyone: Iterable[psutil.Process]) -> Size:
+    """What these take; of one that ends meanwhile, or is another user's, as far as the kernel tells."""
+    memory = descriptors = processes = threads = 0
     for process in everyone:
         processes += 1
         try:

@@ -74,7 +74,7 @@ class Subject:
     def __enter__(self) -> Self:
         open_standard_descriptors()
         settings = self._command.settings
-        layout = LAYOUTS[settings.reply_fd if settings.mode != "bootstrap" else None]
+        layout = LAYOUTS[settings.reply_fd]
         pipes = [os.pipe2(os.O_CLOEXEC) for _ in range(3)]
         lift(pipes, above=3)
         seal_descriptors()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from shim.codecs.ending import reported
 from shim.errors import EventInvalid, ExecutableError, seconds
 from shim.invocation import now
 from shim.testing.conform.conduct import (
@@ -14,7 +15,6 @@ from shim.testing.conform.conduct import (
     HUNG,
     Conduct,
     Judge,
-    as_line_report,
     canonical,
     is_reply,
     shown,
@@ -116,7 +116,7 @@ class Trial:
         answer = answers[-1]
         if self.has_ids:
             return self._of_envelope(answer, whose if clean else None)
-        if as_line_report(answer.line) is not None:
+        if reported(answer.line) is not None:
             return self._confession(kept.subject, answer)
         return self.judge.of_reply(answer.line, is_clean=clean)
 
