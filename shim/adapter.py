@@ -182,18 +182,7 @@ class Shim:
         self.settings = settings
         self._margin, self._grace = settings.margin_ms / 1000, settings.grace_ms / 1000
         folder = _folder(settings, root)
-        environment = child_environment(
-            os.environb,
-            task_root=root,
-            env=settings.env,
-            deny=settings.env_deny,
-            handler=os.path.basename(settings.executable) if settings.mode == "bootstrap" else None,
-        )
-        search = os.fsdecode(environment[b"PATH"])
-        path = resolve(settings.executable, task_root=root, path=search)
-        problem = examine(path, executable=settings.executable, search=search, folder=folder or ".")
-        if problem is not None:
-            raise problem
+        path, environment = program_of(settings, root=root, folder=folder or ".")
         seal_descriptors()
         sweep.last_pid()  # opens what every invocation reads
         self._log = function_log()
@@ -252,6 +241,27 @@ class Shim:
             self._log.note(
                 f"output={self.settings.output} is collected here, up to Lambda's 6 MiB, since this runtime can't stream; python -m shim.runtime can"
             )
+
+
+def program_of(settings: Settings, *, root: str, folder: str) -> tuple[str, dict[bytes, bytes]]:
+    """The file to run, and the environment that it gets, for a child in that folder.
+
+    Raises:
+        ExecutableError: it can't be run, as far as a look at it tells.
+    """
+    environment = child_environment(
+        os.environb,
+        task_root=root,
+        env=settings.env,
+        deny=settings.env_deny,
+        handler=os.path.basename(settings.executable) if settings.mode == "bootstrap" else None,
+    )
+    search = os.fsdecode(environment[b"PATH"])
+    path = resolve(settings.executable, task_root=root, path=search)
+    problem = examine(path, executable=settings.executable, search=search, folder=folder)
+    if problem is not None:
+        raise problem
+    return path, environment
 
 
 def _folder(settings: Settings, root: str) -> str | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from shim.children.diagnosis import examine, resolve
-from shim.children.environment import child_environment
+from shim.adapter import program_of
 from shim.errors import SettingsError, ShimError
 from shim.settings import task_root
 from shim.testing.conform.protocol import BOOTSTRAP, REQUIREMENTS, Broken, Command, NotAsked, Plan
@@ -45,18 +44,7 @@ def command_of(settings: Settings) -> Command:
     folder = os.path.join(root, settings.cwd or "")
     if not os.path.isdir(folder):
         raise SettingsError([f"cwd must be a folder, which {folder} is not"])
-    environment = child_environment(
-        os.environb,
-        task_root=root,
-        env=settings.env,
-        deny=settings.env_deny,
-        handler=os.path.basename(settings.executable) if settings.mode == BOOTSTRAP else None,
-    )
-    search = os.fsdecode(environment[b"PATH"])
-    path = resolve(settings.executable, task_root=root, path=search)
-    problem = examine(path, executable=settings.executable, search=search, folder=folder)
-    if problem is not None:
-        raise problem
+    path, environment = program_of(settings, root=root, folder=folder)
     return Command(path, folder, environment, settings)
 
 
