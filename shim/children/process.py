@@ -121,6 +121,7 @@ class Child:
         self._pipes.clear()
         ends = (stdin, reply, error)
         descriptors = [(ends[pipe], number) for number, pipe in enumerate(layout)]
+        sweep.driven[self.mark] = self._born  # before there is a number: who ends this process now must find it
         environment = {**environment, sweep.MARK: self.mark}  # last: the end of the environment survives longest
         if folder is not None:
             from shim.children.elsewhere import spawn_in  # noqa: PLC0415 - it needs ctypes, and is seldom needed
@@ -133,7 +134,6 @@ class Child:
             start = partial(os.posix_spawn, file_actions=actions, setsid=True, setsigdef=SIGNALS, setsigmask=())
             self._born.extend(map(start, arguments[:1], [arguments], [environment]))
         self.spawn_seconds = now() - self.started
-        sweep.driven.add(self.pid)
         if self._memory is not None:
             self._memory.ours = own_peak()
         # Kept: it tells what of the request was read, and lets no write fail where the child reads nothing.
@@ -295,7 +295,7 @@ class Child:
         self._pipes.clear()
         self._pidfds.clear()
         self._shut(list(self._open))
-        sweep.driven.difference_update(self._born)
+        sweep.driven.pop(self.mark, None)
         self.over = True
 
     def _empty(self, until: float) -> None:

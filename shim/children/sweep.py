@@ -29,8 +29,8 @@ FEW = 512
 BRIEF = 0.3
 """Seconds in which the kernel can't count through all process numbers; after a longer time /proc is listed."""
 
-driven: set[int] = set()
-"""The children that live, of every Shim in this process."""
+driven: dict[bytes, list[int]] = {}
+"""The children of every Shim in this process, from just before their start to their end: their marks, and their numbers, once they have one."""
 
 waiting: dict[int, bytes] = {}
 """Those among them that wait for their one invocation, and their marks."""
@@ -81,7 +81,7 @@ def on_lambda(environ: Mapping[str, str] = os.environ) -> bool:
 
 def orphanage(alone: bool) -> int | None:
     """The parent whose new children are our child's orphans: ours if we are the subreaper, 1 if we are alone on Lambda; else nobody's."""
-    if len(driven - waiting.keys()) > 1:
+    if len(driven) - len(waiting) > 1:
         return None
     if _subreaper:
         return os.getpid()
@@ -96,6 +96,11 @@ def last_pid() -> int:
     return int(os.pread(_loadavg, 128, 0).rpartition(b" ")[2])
 
 
+def numbers() -> set[int]:
+    """Those of all the children that are driven."""
+    return {pid for born in list(driven.values()) for pid in born}
+
+
 def sweep(child: int, mark: bytes, *, alone: bool, lived: float, until: float) -> int:
     """Kills what the child left behind, again and again until nothing is found or the time is over; returns how many there were.
 
@@ -108,10 +113,11 @@ def sweep(child: int, mark: bytes, *, alone: bool, lived: float, until: float) -
         orphans_of = orphanage(alone)
         last = last_pid()
         alive = False
+        ours = numbers()
         for pid in _newer(child, last, few=lived < BRIEF):
             if now() > until:
                 break
-            if pid not in driven and _is_of(pid, child, born, mark, orphans_of):
+            if pid not in ours and _is_of(pid, child, born, mark, orphans_of):
                 alive = True
                 found.add(pid)
                 _kill(pid, child, born, mark, orphans_of)
@@ -237,5 +243,5 @@ def _reap_adopted(child: int) -> None:
     """Reaps what fell to us, as the subreaper, and is dead."""
     for name in os.listdir("/proc"):
         look = _look(int(name)) if name.isdecimal() else None
-        if look and (look.state, look.parent) == (b"Z", os.getpid()) and int(name) not in driven and int(name) != child:
+        if look and (look.state, look.parent) == (b"Z", os.getpid()) and int(name) not in numbers() | {child}:
             os.waitpid(int(name), os.WNOHANG)

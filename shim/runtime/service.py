@@ -80,11 +80,15 @@ class Service:
             self._extension = Extension(self._address)  # kept: with its connection it would take back its call
             refusal = self._extension.register()
             self._note("refused the registration as an extension, and won't tell of its end", refusal)
+        # They are born deaf to it. Python handles a signal in this thread only, which may have gone to sleep before another one has taken it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         try:
             for _ in range(self._at_once - 1):
                 start_new_thread(self._serve_beside, (shim,))
         except RuntimeError as error:
             self._fail(client.fail_init, Failure(error), 1)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         Loop(client, shim, self._log).run()
 
     def _serve_beside(self, shim: Shim) -> None:
@@ -155,12 +159,21 @@ class Service:
             self._log.tell_failure(failure.error_type, failure.message, failure.stack_trace, None)
 
     def _end(self, code: int) -> NoReturn:
-        """Ends this process and its children, in whichever thread: by the ladder, where they are kept, else at once."""
+        """Ends this process and its children, in whichever thread: by the ladder, where they are kept, else at once.
+
+        Other threads go on until the very end, and may start children while the last words are said.
+        """
         self._take_down()
-        for pid in list(sweep.driven):  # what other threads drive
-            sweep.kill_group(pid)
+        _kill_driven()
         self._log.settle(PATIENCE, now() + PATIENCE)
         try:
             sys.stdout.flush()
         finally:
+            _kill_driven()
             os._exit(code)
+
+
+def _kill_driven() -> None:
+    """Kills what any thread drives."""
+    for pid in sweep.numbers():
+        sweep.kill_group(pid)

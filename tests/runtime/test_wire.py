@@ -1177,6 +1177,19 @@ def test_sigterm_ends_all_that_are_at_once(start: Start, mode: str) -> None:
     eventually(lambda: not runtime.processes())
 
 
+@pytest.mark.parametrize("after", [number / 8000 for number in range(30)])  # seconds: around the start of the children
+def test_sigterm_finds_the_child_too_that_another_thread_is_just_starting(start: Start, after: float) -> None:
+    runtime = start(script("read -r line; " + FOREVER), variables=AT_ONCE)
+    asked = three_of(runtime)
+    for request in asked[:2]:
+        request.connection.send(invocation())
+    time.sleep(after)
+    runtime.terminate()
+
+    assert runtime.ends(whatever_it_sends=True) == 0
+    eventually(lambda: not runtime.processes())
+
+
 # A stream.
 
 

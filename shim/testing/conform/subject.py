@@ -98,7 +98,7 @@ class Subject:
                 b"", arguments=self._command.arguments, environment=environment, framing=EndOfFile(self._room)
             )
             raise explain(refusal, request, executable=settings.executable, folder=self._command.folder) from None
-        sweep.driven.add(self.pid)
+        sweep.driven[self._mark] = [self.pid]
         self._close(reply)
         self._close(error)
         os.set_blocking(self._stdin, False)
@@ -214,8 +214,9 @@ class Subject:
         mark = b"%s=%s" % (sweep.MARK, self._mark)
         began = psutil.Process(self.pid).create_time()
         found = []
+        ours = sweep.numbers()
         for pid in psutil.pids():
-            if pid not in sweep.driven:
+            if pid not in ours:
                 try:
                     process = psutil.Process(pid)
                     is_orphan = process.ppid() == os.getpid() and process.create_time() >= began
@@ -240,7 +241,7 @@ class Subject:
         except ChildProcessError:
             pass  # somebody else has reaped it
         finally:
-            sweep.driven.discard(self.pid)
+            sweep.driven.pop(self._mark, None)
             self._shut()
 
     def _started(self, pid: int, mark: bytes) -> bool:
