@@ -66,6 +66,10 @@ class Deadline:
         """None, for what is no invocation's."""
         return cls(now(), FOREVER, FOREVER, grace)
 
+    def before(self, until: float) -> float:
+        """That instant, or when the child is told to stop, if that is earlier."""
+        return until if self.stop_at is None else min(until, self.stop_at)
+
     @property
     def give_up_at(self) -> float:
         """When we answer even if what was killed is not gone yet: a fifth of the margin is left for the answer itself."""

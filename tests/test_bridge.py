@@ -953,6 +953,29 @@ def test_a_client_that_asked_again_over_another_connection_gets_the_invocation(a
     assert promptly(program)["pid"] == pid
 
 
+def test_a_client_that_is_slow_to_ask_again_over_its_new_connection_is_waited_for(stage: Bridge) -> None:
+    program = stage.serve(linger_ms=5000)
+    here, go = stage.folder / "here", stage.folder / "go"
+    pid = ask(program, do("answer", "ask", "abandon", "at:1", "ask", f"touch:{here}"))["pid"]
+    eventually(here.exists)
+    ask(program, do("answer", f"until:{go}"))
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(promptly, program)
+        time.sleep(0.05)  # it may already have gone to the connection that nobody hears
+        go.touch()
+
+        assert answer.result()["pid"] == pid
+
+
+def test_a_connection_that_was_passed_over_gets_the_invocation_where_no_other_asks(stage: Bridge) -> None:
+    program = stage.serve(linger_ms=20)
+    words = ("answer", "at:1", "ask", "at:2", "ask")
+    pid = ask(program, do(*words))["pid"]
+
+    assert ask(program, do("answer", "at:1", "take", "answer", "silent"))["pid"] == pid
+    assert promptly(program)["pid"] == pid
+
+
 def test_a_connection_that_was_abandoned_before_the_invocation_gets_none_of_it(stage: Bridge) -> None:
     program = stage.serve()
     here = stage.folder / "here"

@@ -107,6 +107,17 @@ class Bootstrap(Kept):
         """Whether it waits for an invocation."""
         return self._server.waits
 
+    def comes_for_one(self, linger: float, deadline: Deadline) -> None:
+        """Waits until it asks for an invocation; and a little longer where only a `next` waits that was passed over at the last one.
+
+        Nobody may hear that any more: a client that gave up a connection asks over another, but after its last answer it may not yet have done so.
+        """
+        while not (self.waits or self.gone) and self.attend(deadline.stop_at):
+            pass
+        until = deadline.before(now() + linger)
+        while self.waits and not (self._server.is_sure or self.gone) and self.attend(until):
+            pass
+
     @property
     def missing(self) -> str:
         """What it has to do so that it can get an invocation: "had not …"."""
@@ -276,8 +287,7 @@ class Bridge(Conversation):
         if self._parent.tags_lines or not child.stderr.silent:
             child.stderr.begin(self._parent.lines_to(request), anew=child.uses > 0)
         child.asked = max(child.started, deadline.began)
-        while not (child.waits or child.gone) and child.attend(deadline.stop_at):
-            pass
+        child.comes_for_one(self._parent.linger, deadline)
         if child.waits and not child.gone:
             child.invoke(request)
         elif not child.gone:

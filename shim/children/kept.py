@@ -95,9 +95,7 @@ class Kept(Child):
 
     def dies_within(self, seconds: float, deadline: Deadline) -> bool:
         """Whether it ends in so many seconds, and within the deadline."""
-        until = now() + seconds
-        if deadline.stop_at is not None and deadline.stop_at < until:
-            until = deadline.stop_at
+        until = deadline.before(now() + seconds)
         while not self.gone and self.attend(until):
             pass
         return self.gone

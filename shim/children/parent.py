@@ -188,7 +188,7 @@ class Parent:
         from shim.children import loader  # noqa: PLC0415 - only after a failure
 
         question = loader.question(request, outcome, folder=self._folder)
-        until = now() + loader.PATIENCE if deadline.stop_at is None else min(deadline.stop_at, now() + loader.PATIENCE)
+        until = deadline.before(now() + loader.PATIENCE)
         if question is None or until - now() < SHORTEST:
             return None
         child = Child(

@@ -63,6 +63,11 @@ class Server:
         return bool(self._waiting) and not self.laggards
 
     @property
+    def is_sure(self) -> bool:
+        """Whether a `next` waits that came after the last invocation. One that was there before, and was passed over, may be nobody's any more."""
+        return not all(call.was_passed_over for call in self._waiting)
+
+    @property
     def laggards(self) -> list[str]:
         """The names of the extensions that are waited for: those that do not wait for their next event."""
         return self._extensions.laggards()
@@ -84,6 +89,8 @@ class Server:
         """
         named = dict(headers)
         call = self._waiting.pop()
+        for other in self._waiting:
+            other.was_passed_over = True
         self._runs[request_id] = Run(named.get(messages.INVOCATION_ID))
         self.state = messages.RUNNING
         self._extensions.are_complete = True
@@ -230,12 +237,13 @@ class Settled:
 class NextCall:
     """A runtime asks for an invocation."""
 
-    __slots__ = ("_server", "connection")
+    __slots__ = ("_server", "connection", "was_passed_over")
     answer: Answer | None = None
 
     def __init__(self, server: Server, connection: Connection) -> None:
         self._server = server
         self.connection = connection
+        self.was_passed_over = False
 
     def feed(self, data: bytes) -> None:
         """Throws it away: there is nothing to say in it."""
