@@ -146,7 +146,7 @@ def test_there_is_a_check_for_each_requirement_of_the_mode() -> None:
     assert list(BOOTSTRAP_CHECKS) == [asked.number for asked in REQUIREMENTS if BOOTSTRAP in asked.modes]
 
 
-@pytest.mark.parametrize("way", ["", "asks-ahead"])
+@pytest.mark.parametrize("way", ["", "asks-ahead", "asks-anew"])
 def test_a_good_program_keeps_all_requirements(way: str, citizen: Path, tmp_path: Path) -> None:
     """Each is asked: no check is given up."""
     for check in BOOTSTRAP_CHECKS.values():

@@ -82,6 +82,8 @@ class Candidate:
         self.descendants = Descendants()
         self._poll = select.poll()
         self._peers: dict[int, Peer] = {}
+        self._unfinished: Peer | None = None
+        """Who gets the next piece of an answer."""
         self._pidfd = -1
         self._listener: socket.socket | None = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         self._listener.setblocking(False)
@@ -156,6 +158,7 @@ class Candidate:
             if peer is None or self.end is not None:
                 return
             peer.unsent = memoryview(bytes(peer.unsent) + answer[start:end])
+            self._unfinished = peer if end < len(answer) else None
             self._serve(peer)
             if end < len(answer):
                 self.attend(PAUSE, lambda: False)
@@ -241,7 +244,7 @@ class Candidate:
             return
         peer.send()
         self.api.events.clear()
-        if peer.connection.closing and not peer.unsent:
+        if peer.connection.closing and not peer.unsent and peer is not self._unfinished:
             self._drop(peer)
         else:
             wanted = (select.POLLIN if peer.reads else 0) | (select.POLLOUT if peer.unsent else 0)
