@@ -242,7 +242,7 @@ class Settings:
             SettingsError: with every mistake in all three.
         """
         mistakes: list[str] = []
-        given = _from_file(os.path.join(folder or task_root(environ), "shim.toml"), mistakes)
+        given = from_file(folder or task_root(environ), mistakes)
         given |= _from_variables(environ, mistakes) | {name: (name, value) for name, value in keywords.items()}
         settings = cls.__new__(cls)
         settings._check(given, mistakes, unknown_variables(environ))  # noqa: SLF001 - our own class
@@ -355,17 +355,18 @@ def _from_variables(environ: Mapping[str, str], mistakes: list[str]) -> dict[str
     return given
 
 
-def _from_file(path: str, mistakes: list[str]) -> dict[str, tuple[str, Any]]:
+def from_file(folder: str, mistakes: list[str]) -> dict[str, tuple[str, Any]]:
+    """What the `shim.toml` there says, unchecked: name → its spelling, value. Adds to the mistakes where it can't be read."""
+    path = os.path.join(folder, "shim.toml")
     if os.path.lexists(path) and not os.path.isfile(path):  # to open a FIFO would wait for its writer
         mistakes.append("shim.toml can't be read: it is no file")
         return {}
     try:
         with open(path, "rb") as file:
             content = file.read()
-    except FileNotFoundError:
-        return {}
     except OSError as error:
-        mistakes.append(f"shim.toml can't be read: {error.strerror}")
+        if not isinstance(error, FileNotFoundError):
+            mistakes.append(f"shim.toml can't be read: {error.strerror}")
         return {}
     import tomllib  # noqa: PLC0415 - only where there is a file
 
@@ -396,5 +397,4 @@ def nearest(name: str, prefix: str = "") -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text := repr(value)) <= 80 else f"{text[:77]}..."

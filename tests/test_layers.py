@@ -26,7 +26,8 @@ DRAWERS = {"utils", "util", "common", "base", "helpers", "manager", "misc"}
 
 
 def sources() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+    """All modules: templates are files of projects."""
+    return sorted(path for path in PACKAGE.rglob("*.py") if "templates" not in path.parts)
 
 
 def place(path: Path) -> str:

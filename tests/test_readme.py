@@ -94,6 +94,36 @@ def test_every_command_stands_in_it() -> None:
     assert [command for command in commands if f"`shim {command} " not in README] == []
 
 
+def test_every_link_leads_somewhere() -> None:
+    """Within it to a heading, as GitHub spells them; beside it to a file."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"(?ms)^```.*?^```$", "", README), re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    near = [link for link in links if not link.startswith(("#", "https://"))]
+
+    assert [link for link in links if link.startswith("#") and link[1:] not in anchors] == []
+    assert [link for link in near if not (ROOT / link).is_file()] == []
+
+
+def test_it_has_all_that_a_manual_has_in_this_order() -> None:
+    assert re.findall(r"^## (.*)$", re.sub(r"(?ms)^```.*?^```$", "", README), re.MULTILINE) == [
+        "Your first function",
+        "Which way to run it",
+        "The command",
+        "Settings",
+        "Errors",
+        "The protocol, version 1",
+        "The log",
+        "In Python",
+        "The testing kit",
+        "How it works",
+        "Measured",
+        "Out of reach",
+        "Changes",
+        "Development",
+    ]
+
+
 def shim_command(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """What comes of a line `shim …` there, with this environment's own."""
     command = [sys.executable, "-m", "shim.cli", *line.split()[1:]]

