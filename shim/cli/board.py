@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from shim.cli.display import columns, console, plain
+from shim.cli.display import columns, console
 from shim.cli.repeat import median, percentile
 from shim.cli.table import shown
 
@@ -113,11 +112,6 @@ class Board:
         for number, (text, style) in enumerate(parts):
             line.append(" · " if number else "", "dim").append(text, style)
         return line
-
-
-def is_live(terminal: int) -> bool:
-    """Whether a line can live there: on a terminal that can erase, where nobody asked for no escape sequence."""
-    return os.isatty(terminal) and not plain() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def _counted(number: int, what: str) -> str:

@@ -40,6 +40,13 @@ MEMORY = 128
 """MB that the function is said to have."""
 
 
+def _requirements() -> list[tuple[str, str]]:
+    """What a shell may complete the name of a requirement to, and what it says."""
+    from shim.testing.conform.protocol import REQUIREMENTS  # noqa: PLC0415 - only a completion needs it here
+
+    return [(requirement.name, requirement.says) for requirement in REQUIREMENTS]
+
+
 @with_settings
 def conform(  # noqa: PLR0913 - the options of a command are its parameters
     context: typer.Context,
@@ -76,6 +83,7 @@ def conform(  # noqa: PLR0913 - the options of a command are its parameters
         typer.Option(
             metavar="NAME|NUMBER",
             help="Ask this requirement alone: 2.3, or reads-any-size. May be repeated.",
+            autocompletion=_requirements,
             rich_help_panel=PANEL,
             show_default=False,
         ),
@@ -85,6 +93,7 @@ def conform(  # noqa: PLR0913 - the options of a command are its parameters
         typer.Option(
             metavar="NAME|NUMBER",
             help="Do not ask this requirement. May be repeated.",
+            autocompletion=_requirements,
             rich_help_panel=PANEL,
             show_default=False,
         ),

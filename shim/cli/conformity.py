@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from shim.cli.display import STDERR, STDOUT, deliver, plain, rendered, visible, write
+from shim.cli.display import STDERR, STDOUT, deliver, rendered, styled, visible, write
 from shim.cli.event import NOTHING
 from shim.cli.options import spelled
 
@@ -59,14 +59,14 @@ class Report:
 
     def saw(self, verdict: Verdict) -> Verdict:
         """Shows on a terminal how far it came."""
-        if os.isatty(STDERR) and not plain():
+        if styled(STDERR):
             text = f"\r\x1b[2K{verdict.requirement.number} {verdict.requirement.name}: {verdict.status}"
             write(STDERR, text.encode())
         return verdict
 
     def clear(self) -> None:
         """Nothing of that is left."""
-        if os.isatty(STDERR) and not plain():
+        if styled(STDERR):
             write(STDERR, b"\r\x1b[2K")
 
     def show(self, found: Sequence[Verdict]) -> None:

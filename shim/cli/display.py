@@ -29,7 +29,10 @@ WIDTH = 80
 
 
 class Unwritable(Exception):
-    """Standard output does not take what it is to get."""
+    """Standard output does not take what it is to get, and why."""
+
+    def __str__(self) -> str:
+        return f"the result could not be written to standard output: {super().__str__()}"
 
 
 def show_result(result: bytes) -> None:
@@ -82,6 +85,11 @@ def visible(text: str, *, keep: str = "") -> str:
 def plain() -> bool:
     """Whether no escape sequence is wanted, on a terminal either. With NO_COLOR Rich leaves the colours out but not bold; here it means all."""
     return bool(os.environ.get("NO_COLOR"))
+
+
+def styled(terminal: int) -> bool:
+    """Whether it is a terminal, on which escape sequences are wanted, and obeyed."""
+    return os.isatty(terminal) and not plain() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def columns(terminal: int) -> int:

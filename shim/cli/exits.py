@@ -3,8 +3,8 @@
 | code | meaning |
 |---|---|
 | 0 | it worked |
-| 1 | what was run or judged failed: every ExecutableError, a missing executable too; one of many invocations; a result that could not be written |
-| 2 | the caller's mistake: a wrong option, SettingsError, EventInvalid (an event that is not there or not JSON), a missing extra |
+| 1 | what was run or judged failed: every ExecutableError, a missing executable too; one of many invocations; a result that could not be written; what this machine refuses (a disk that is full, a folder that is gone) |
+| 2 | the caller's mistake: a wrong option, SettingsError, EventInvalid (an event that is not there or not JSON), a missing extra, a port that is taken; `shim` alone, which shows the help |
 | 129, 130, 143 | SIGHUP, Ctrl-C (SIGINT) or SIGTERM came; what was running was killed |
 
 This file imports no Typer and no Rich.

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PANEL = "Settings of shim (over SHIM_* variables, over shim.toml)"
+ONE_OF = "one of "
+"""How the words of a check begin that takes certain values only."""
 POSITIONAL = "executable"
 """The one setting that is no option, since it stands on the command line itself."""
 
@@ -106,8 +108,19 @@ def _annotation(setting: Setting) -> object:
         help=help_text.replace("[", r"\["),  # Rich takes a bracket for markup
         rich_help_panel=PANEL,
         show_default=False,
+        autocompletion=_completion(setting),
     )
     return Annotated[str | None, option]
+
+
+def _completion(setting: Setting) -> Callable[[], list[str]] | None:
+    """What a shell may complete its value to; None where it can be anything."""
+    wanted = _wanted(setting)
+    if wanted == "true or false":
+        return lambda: ["true", "false"]
+    if wanted.startswith(ONE_OF):
+        return lambda: wanted.removeprefix(ONE_OF).split(", ")
+    return None
 
 
 def _wanted(setting: Setting) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager, suppress
 from time import monotonic
 
-from shim.cli.display import STDERR, columns, console, plain
+from shim.cli.display import STDERR, columns, console, styled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ PAUSE = 0.1
 @contextmanager
 def packing() -> Iterator[Callable[[int, int], None]]:
     """A bar, if standard error is a terminal. What is given is to be told how many bytes of how many are packed."""
-    if not os.isatty(STDERR) or plain() or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
+    if not styled(STDERR):
         yield lambda _done, _whole: None
         return
     from rich import progress as parts  # noqa: PLC0415 - only for a terminal

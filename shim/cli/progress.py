@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock, Thread
 from time import monotonic
 
-from shim.cli.display import STDERR, columns, console, plain, write
+from shim.cli.display import STDERR, columns, console, styled, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def progress(total: int) -> Iterator[Callable[[Tally], None]]:
 
     The Shim must be built and closed inside.
     """
-    if not os.isatty(STDERR) or plain() or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
+    if not styled(STDERR):
         yield lambda _tally: None
         return
     with ExitStack() as stack:

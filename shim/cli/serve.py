@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import orjson
 import typer
 
-from shim.cli.display import deliver, say, show_error
+from shim.cli.display import deliver, say
 from shim.cli.ending import Debug, ending, tell_error
 from shim.cli.exits import MISTAKE
 from shim.cli.function import packaged
@@ -190,7 +190,7 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
             deployment = _deployed(target, arguments or (), runtime or AWSLAMBDARIC, facts, given)
             _need(*["awslambdaric"] * (deployment.runtime == AWSLAMBDARIC))
         keep_orphans()
-        from shim.cli.serving import Refused, Service, serve_until_signal  # noqa: PLC0415 - likewise
+        from shim.cli.serving import Service, serve_until_signal  # noqa: PLC0415 - likewise
 
         service = Service(
             deployment,
@@ -202,12 +202,7 @@ def serve(  # noqa: PLR0913 - the options of a command are its parameters
             dead_letters=dead_letters,
             as_json=as_json,
         )
-        try:
-            code = serve_until_signal(service)
-        except Refused as refusal:
-            show_error("OSError", str(refusal))
-            raise typer.Exit(MISTAKE) from None
-        raise typer.Exit(code)
+        raise typer.Exit(serve_until_signal(service))
 
 
 def _deployed(target: str, arguments: Sequence[str], runtime: str, facts: Facts, given: dict[str, str]) -> Deployment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 from contextlib import asynccontextmanager, suppress
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shim.cli.display import Unwritable
+from shim.cli.ending import Refused
 from shim.cli.exits import SIGNALED
 from shim.cli.orphans import Orphans, kill_descendants
 from shim.cli.teller import Lines, Objects
@@ -29,10 +31,6 @@ REAPING = 1.0
 """Seconds between two looks for orphans that have ended."""
 CLOSING = 0.05
 """Seconds after which execution environments that were started in the end are ended, too."""
-
-
-class Refused(Exception):
-    """Nothing can be served; the text says why: the port, or the file for dead letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,9 @@ async def _opened(server: InvokeServer, emulator: Emulator) -> AsyncIterator[Non
     try:
         await server.__aenter__()
     except OSError as refusal:
-        raise Refused(refusal.strerror) from None
+        place = f"{refusal.filename}: " if refusal.filename else ""
+        instead = {"port": "0"} if refusal.errno in {errno.EADDRINUSE, errno.EACCES} and not place else {}
+        raise Refused(f"{place}{refusal.strerror}", **instead) from None
     try:
         yield
     finally:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import orjson
 
 from shim.cli import welcome
-from shim.cli.board import Board, Tally, is_live
-from shim.cli.display import STDERR, STDOUT, visible
+from shim.cli.board import Board, Tally
+from shim.cli.display import STDERR, STDOUT, styled, visible
 from shim.cli.jsonobject import milliseconds
 from shim.cli.outlet import Outlet
 from shim.invocation import timestamp
@@ -67,7 +67,7 @@ class Lines:
 
     def __init__(self, running: Callable[[], int]) -> None:
         self._tally = Tally()
-        self._is_live = is_live(STDERR)
+        self._is_live = styled(STDERR)
         self._running = running
         self._outlet: Outlet | None = None
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from shim.cli.ending import TRY
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -41,8 +43,18 @@ class Ended(NamedTuple):
 
     @property
     def error(self) -> str:
-        """The last line of standard error, where an error stands."""
-        return self.lines[-1]
+        """The last line of standard error, where an error stands, but for the command to try next."""
+        return self.told[-1]
+
+    @property
+    def told(self) -> list[str]:
+        """The lines without the command to try next."""
+        return [line for line in self.lines if not line.startswith(TRY)]
+
+    @property
+    def advice(self) -> str | None:
+        """The command to try next, on the last line of all."""
+        return self.lines[-1].removeprefix(TRY) if self.lines and self.lines[-1].startswith(TRY) else None
 
 
 def environment(variables: Mapping[str, str] = NONE) -> dict[str, str]:

@@ -93,8 +93,8 @@ def test_a_failed_executable_is_one_line_and_exit_code_1(program: str, error: st
     ended = shim("invoke", "sh", "-c", program)
 
     assert re.fullmatch(error, ended.error), ended.error
-    assert END.fullmatch(ended.lines[-3])
-    assert REPORT.fullmatch(ended.lines[-2])
+    assert END.fullmatch(ended.told[-3])
+    assert REPORT.fullmatch(ended.told[-2])
     assert (ended.out, ended.code) == (b"", 1)
 
 
@@ -116,7 +116,7 @@ def test_a_hanging_executable_is_stopped_before_its_timeout() -> None:
 def test_a_missing_executable_has_no_request_and_exit_code_1(executable: str) -> None:
     ended = shim("invoke", executable)
 
-    assert len(ended.lines) == 1
+    assert len(ended.told) == 1
     assert ended.error.startswith(f"ExecutableNotFound: {executable} was not found")
     assert (ended.out, ended.code) == (b"", 1)
 

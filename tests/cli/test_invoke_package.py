@@ -208,7 +208,7 @@ def test_a_bootstrap_that_may_not_be_run_is_told_before_it_is(tmp_path: Path, pl
     ended = invoke(places, str(zipped(tmp_path / "function.zip", {"bootstrap": "#!/bin/sh\n"})))
 
     assert ended.error.startswith("ExecutableNotRunnable: bootstrap is not executable (its mode is -rw-r--r--)")
-    assert (len(ended.lines), ended.code) == (1, 1)
+    assert (len(ended.told), ended.code) == (1, 1)
 
 
 def hostile(path: Path, name: str, content: str = "", mode: int = 0o100644) -> Path:
@@ -233,7 +233,7 @@ def test_a_hostile_package_is_one_sentence(tmp_path: Path, places: Path, name: s
     ended = invoke(places, str(hostile(tmp_path / "function.zip", name, content, mode)))
 
     assert ended.error.startswith(f"PackageError: {tmp_path}/function.zip can't be unpacked: ")
-    assert (len(ended.lines), ended.out, ended.code) == (1, b"", 1)
+    assert (len(ended.told), ended.out, ended.code) == (1, b"", 1)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\3\4 and no more", b"\x7fELF"])
@@ -266,7 +266,7 @@ def test_another_architecture_is_one_sentence(tmp_path: Path, places: Path) -> N
     ended = invoke(places, str(path))
 
     assert ended.error.startswith(f"PackageError: {path} was packed for {lambdas}, and this machine is ")
-    assert (len(ended.lines), ended.code) == (1, 1)
+    assert (len(ended.told), ended.code) == (1, 1)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_a_name_in_exit_codes_is_the_error() -> None:
 def test_a_bad_value_is_a_settings_error_that_names_its_option(options: list[str], mistake: str) -> None:
     ended = shim("invoke", *options, "true")
 
-    assert len(ended.lines) == 1
+    assert len(ended.told) == 1
     assert ended.error.startswith(f"SettingsError: the settings have 1 mistake: {mistake}")
     assert (ended.out, ended.code) == (b"", 2)
 
