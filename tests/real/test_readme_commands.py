@@ -134,7 +134,7 @@ def test_the_server_that_is_shown_serves(folder: Path) -> None:
 
 def mentions() -> list[str]:
     """Every command line of `shim` in it, shown or mentioned."""
-    spans = re.findall(r"`(shim [a-z]+ [^`]*)`", README)
+    spans = re.findall(r"`(shim (?!help)[a-z]+ [^`]*)`", README)
     shown = [line for block in blocks(README) for line in block.splitlines()]
     return spans + [line for line in shown if line.startswith("shim ")]
 
