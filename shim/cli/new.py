@@ -11,6 +11,7 @@ import typer
 
 from shim.cli.display import deliver, show_object
 from shim.cli.ending import Debug, ending, tell_error
+from shim.errors import PackageError
 
 if TYPE_CHECKING:
     from shim.errors import ShimError
@@ -73,9 +74,20 @@ def new(  # noqa: PLR0913 - the options of a command are its parameters
     with ending(context, _tell_json if as_json else tell_error):
         from shim.project.new import Project, make  # noqa: PLC0415 - no other command needs them
 
-        project = Project(name, language, mode, runtime, "arm64" if os.uname().machine == "aarch64" else "x86_64")
+        project = Project(name, language, mode, runtime, _architecture())
         made = make(project, name)
         show_object(_as_object(project, made)) if as_json else deliver(_in_words(project, made).encode())
+
+
+def _architecture() -> str:
+    """That of this machine, in Lambda's words."""
+    from shim.children.diagnosis import MACHINES  # noqa: PLC0415 - no other command needs it
+
+    machine = os.uname().machine
+    architecture = MACHINES.get(machine, machine)
+    if architecture not in ("x86_64", "arm64"):
+        raise PackageError(f"this machine is {machine}, on which Lambda runs nothing; use one with x86_64 or aarch64")
+    return architecture
 
 
 def _in_words(project: Project, made: Made) -> str:
