@@ -12,6 +12,7 @@ from shim.cli.help import Misuse
 from shim.cli.options import POSITIONAL
 from shim.errors import (
     EventInvalid,
+    ExecutableError,
     ExecutableNotFound,
     ExecutableNotRunnable,
     OutputInvalid,
@@ -40,7 +41,8 @@ BUILDS = {
     "CMakeLists.txt": "cmake -B build && cmake --build build",
 }
 """What is built by what, in a folder that has it."""
-PROGRAMS = (POSITIONAL, "target", "path", "executables")
+EXECUTABLES = "executables"
+PROGRAMS = (POSITIONAL, "target", "path", EXECUTABLES)
 """The parameters that say what is to be run, judged or packed."""
 WITH_LIBC = "--with-libc"
 LARGEST = 1024 * 1024
@@ -55,21 +57,23 @@ def advice(error: Exception, context: typer.Context) -> str | None:
         context: of the command that failed.
     """
     command, given = context.info_name, context.params
-    program = given.get(POSITIONAL) or given.get("target") or ""
+    program = _program(context)
     is_there = bool(program) and os.path.exists(program)
     match error:
+        case ExecutableError() if _are_ours(context):
+            return _put_first(context)
         case Refused():
             return _again(context, **error.instead) if error.instead else None
         case EventInvalid():
             return _with_an_event(context)
-        case ExecutableNotFound() if program and not os.path.lexists(program):
+        case PackageError() if command == "pack" and WITH_LIBC in str(error) and not given.get("with_libc"):
+            return _again(context, with_libc=True)
+        case ExecutableNotFound() | PackageError() if program and not os.path.lexists(program):
             return _build(context, program)
-        case PackageError() | ExecutableNotFound() | ExecutableNotRunnable() if is_there:
+        case PackageError() | ExecutableNotFound() | ExecutableNotRunnable() if is_there and command != "pack":
             return shlex.join(["shim", "check", program])
         case OutputInvalid() | ReplyMissing() | ReplyUnexpected() if command == "invoke" and not is_zip(program):
             return _again(context, "conform", only=CONFORMED)
-        case PackageError() if command == "pack" and WITH_LIBC in str(error) and not given.get("with_libc"):
-            return _again(context, with_libc=True)
         case _:
             return None
 
@@ -83,12 +87,41 @@ def words(error: Exception, context: Any) -> str:
     """
     if isinstance(error, Misuse) and error.instead is not None:
         return error.instead
-    missing = getattr(error, "param", None) if type(error).__name__ == "MissingParameter" else None
-    if missing is not None and missing.name in PROGRAMS:
+    param = getattr(error, "param", None)
+    if param is not None and param.param_type_name == "argument" and param.name in PROGRAMS:
         built = next(iter(_built()), None)
-        if built is not None:
+        if built is not None and type(error).__name__ == "MissingParameter":
             return shlex.join([*context.command_path.split(), built])
+        recipe = _recipe() if built is None else None
+        if recipe is not None:
+            return recipe
     return f"{context.command_path} --help"
+
+
+def _program(context: typer.Context) -> str:
+    """What is to be run, judged or packed; "" where it was not said."""
+    value = context.params.get(_named(context)) or ""
+    return value if isinstance(value, str) else str(value[0])
+
+
+def _named(context: typer.Context) -> str:
+    """The name of the parameter that says it; "" where there is none."""
+    arguments = (str(param.name) for param in context.command.params if param.param_type_name == "argument")
+    return next((name for name in arguments if name in PROGRAMS), "")
+
+
+def _are_ours(context: typer.Context) -> bool:
+    """Whether an option of ours stands behind the program, which got it as its own."""
+    options = {option for param in context.command.params for option in param.opts if option.startswith("--")}
+    return any(word.partition("=")[0] in options for word in context.params.get("arguments") or ())
+
+
+def _put_first(context: typer.Context) -> str:
+    """The same with what stands behind the program before it."""
+    options = _again(
+        context, only={param.name for param in context.command.params if param.param_type_name == "option"}
+    )
+    return f"{options} {shlex.join([*context.params['arguments'], _program(context)])}"
 
 
 def _built() -> list[str]:
@@ -107,7 +140,10 @@ def _build(context: typer.Context, program: str) -> str | None:
     """In place of a program that is not there: the one of the same name that was built, or what builds it."""
     for path in _built():
         if os.path.basename(path) == os.path.basename(program):
-            return _again(context, **{name: path for name in PROGRAMS if context.params.get(name) == program})
+            name = _named(context)
+            others = context.params[name][1:] if name == EXECUTABLES else []
+            instead: dict[str, Any] = {name: [path, *others]}
+            return _again(context, **instead)
     if not os.path.dirname(program):
         return None  # it is one of the PATH, which is installed and not built
     return _recipe() or next((build for file, build in BUILDS.items() if os.path.isfile(file)), None)

@@ -120,13 +120,11 @@ def main(
 
     [cyan]shim invoke --event events/web.json build/hello[/cyan] runs it once, as Lambda would
 
-    [cyan]shim conform --event events/web.json build/hello[/cyan] looks for a request that it does not answer well
+    [cyan]shim conform --pure --event events/web.json build/hello[/cyan] looks for a request that it does not answer well
 
     [cyan]shim check build/hello[/cyan] says whether Lambda could run it
 
-    [cyan]shim pack build/hello[/cyan] makes function.zip, which is uploaded
-
-    [cyan]shim invoke --event events/web.json function.zip[/cyan] runs that as it would be deployed
+    [cyan]shim pack build/hello[/cyan] makes function.zip, which is uploaded; README.md says with which options
 
     [cyan]shim serve --watch build/hello[/cyan] serves it here, anew after each build
     """

@@ -26,6 +26,8 @@ def read_event(source: str) -> bytes:
         return _checked(_standard_input(), "standard input")
     if os.path.exists(source):
         return _checked(_file(source), f"the file {source}")
+    if source.endswith(".json"):
+        raise EventInvalid(f"there is no file {source!r}")
     try:
         event = os.fsencode(source)
         validated(event)

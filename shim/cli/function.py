@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from shim.local.deployment import Deployment, Facts
     from shim.local.function import Function as Served
 
+INHERITED = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+"""The most that a child had which this process did not start itself, in KB: it lasts through exec(2)."""
+
 
 class Measured:
     """What is known of the function and its last invocation, as far as it came; None is not known."""
@@ -202,8 +205,9 @@ def peak() -> tuple[int, bool]:
     """The most memory that an executable had, in bytes, and whether that is only known to be the most that it can have been.
 
     A spawned child begins with our own peak: until it runs its own program it shares our memory, and the kernel folds that peak into its
-    ru_maxrss. So the figure is its own only where it is above ours; else it is known that it stayed under ours.
+    ru_maxrss. So the figure is its own only where it is above ours; else it is known that it stayed under ours. The same holds for the children
+    that this process had before it was ours: a shell that runs its last command in its own place leaves us theirs.
     """
-    ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    ours = max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, INHERITED)
     theirs = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return max(ours, theirs) * 1024, theirs <= ours  # Linux counts KB

@@ -65,7 +65,7 @@ def new(  # noqa: PLR0913 - the options of a command are its parameters
 
     [bold]Examples[/bold]
 
-    [cyan]shim new hello --language shell[/cyan] makes the folder hello, with a function that needs no compiler
+    [cyan]shim new hello --language shell[/cyan] makes the folder hello, with a function that needs jq and no compiler
 
     [cyan]shim new orders --language go --mode warm[/cyan] makes one whose process is kept
 
@@ -99,6 +99,7 @@ def _in_words(project: Project, made: Made) -> str:
         *(f"    {line}" for line in made.build),
         f"    shim invoke --event events/web.json build/{project.name}",
         "",
+        f"It needs {made.needs} (Debian: apt-get install {made.debian}).",
         f"{made.source} has what it answers, README.md how to test, pack and deploy it.",
     ]
     return "".join(f"{line}\n" for line in lines)

@@ -74,12 +74,16 @@ class Made(NamedTuple):
         build: the lines of sh that make the executable.
         source: the file that one changes first.
         title: the language, as one writes it.
+        needs: what building and running it needs, in words.
+        debian: Debian's packages that have it, separated by blanks.
     """
 
     files: list[str]
     build: list[str]
     source: str
     title: str
+    needs: str
+    debian: str
 
 
 def make(project: Project, folder: str) -> Made:
@@ -108,7 +112,7 @@ def make(project: Project, folder: str) -> Made:
             shutil.rmtree(unfinished, ignore_errors=True)
     files = sorted(str(path.relative_to(place)) for path in Path(place).rglob("*") if path.is_file())
     build = [line for line in facts["build"].splitlines() if not line.startswith("#")]
-    return Made(files, build, facts["source"], facts["title"])
+    return Made(files, build, facts["source"], facts["title"], facts["needs"], _text(facts["debian"]))
 
 
 def _refused(folder: str, refusal: OSError) -> PackageError:

@@ -52,11 +52,12 @@ def test_a_file_goes_before_json_of_the_same_spelling(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("event", "stdin", "error"),
     [
+        ("events/nowhere.json", b"", "there is no file 'events/nowhere.json'"),
         (
-            "nowhere.json",
+            "nowhere",
             b"",
             (
-                "'nowhere.json' is no file that exists; taken for inline JSON, the event is bytes that are not valid JSON:"
+                "'nowhere' is no file that exists; taken for inline JSON, the event is bytes that are not valid JSON:"
                 " not one JSON value (Expecting value) at byte 0"
             ),
         ),

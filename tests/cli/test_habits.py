@@ -196,6 +196,8 @@ def test_the_walk_of_the_help_leads_from_nothing_to_a_function(tmp_path: Path) -
 
     assert (ended.code, missing.code) == (0, 1)
     assert missing.advice is not None
+    for command in ("pack", "check"):
+        assert shim(command, "build/hello", cwd=hello).advice == missing.advice
     subprocess.run(["sh", "-ec", missing.advice], cwd=hello, check=True)  # it is told how to build it
     for line in (lines[2], lines[4]):
         ended = shim(*ours(line), cwd=hello)
@@ -493,6 +495,13 @@ def too_new() -> PackageError:
             "shim conform --event events/web.json bin/program",
         ),
         ("invoke bin/program", ExitError(exit_code=3, **FACTS), None),
+        (
+            "invoke --output text bin/program --timeout=9 --event '{}'",
+            ExitError(exit_code=3, **FACTS),
+            "shim invoke --output text --timeout=9 --event '{}' bin/program",
+        ),
+        ("invoke bin/program --its-own", ExitError(exit_code=3, **FACTS), None),
+        ("pack --output text build/program more", PackageError("x"), "shim pack --output text bin/program more"),
         ("invoke --mode x bin/program", SettingsError(["x"]), None),
         ("invoke bin/program", of_machine(OSError(28, "full")), None),
     ],
@@ -528,6 +537,7 @@ def test_a_program_that_was_not_built_yet_is_answered_with_what_builds_it(
     monkeypatch.chdir(tmp_path)
 
     assert advice(ExecutableNotFound("x", executable="p"), parsed(["invoke", "build/x"])) == told
+    assert advice(PackageError("x"), parsed(["pack", "build/x"])) == told
     assert advice(ExecutableNotFound("x", executable="p"), parsed(["invoke", "jq"])) is None
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,17 @@ def test_a_peak_of_memory_that_hides_below_our_own_is_said_to_be_under_it() -> N
     assert large is not None
     assert large[3] is None
     assert int(large[4]) > 190
+
+
+def test_the_memory_of_what_ran_before_in_this_process_is_not_the_executables() -> None:
+    """A shell runs the last of its commands in its own place, and leaves it what its other children took."""
+    large = f'{sys.executable} -c "bytearray(200_000_000)"'
+    command = f"{large} && exec {shlex.join([*COMMAND, 'invoke', 'true'])}"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True, env=environment())
+    report = REPORT.fullmatch(ended.stderr.splitlines()[-1])
+
+    assert report is not None
+    assert report[3] == "under "
 
 
 @pytest.mark.parametrize(

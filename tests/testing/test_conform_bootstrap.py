@@ -73,6 +73,7 @@ FAULTS = {
     "ends-after-three-asks-none": "6.1",
     "error-empty": "6.2",
     "error-text": "6.2",
+    "error-cut": "6.2",
     "error-list": "6.2",
     "error-nameless": "6.2",
     "error-wordless": "6.2",

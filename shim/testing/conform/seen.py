@@ -106,6 +106,8 @@ def misshapen(seen: Seen) -> str | None:
     if post is None or post.kind != messages.ERROR:
         return None
     error = _parsed(bytes(post.body))
+    if error is _NO_JSON and post.body:
+        return f"{seen}, which is no JSON"
     if not isinstance(error, dict):
         cure = "neither an object nor described by the header Lambda-Runtime-Function-Error-Type"
         return None if post.error_type else f"{seen}, which is {cure}"

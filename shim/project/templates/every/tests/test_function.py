@@ -11,12 +11,15 @@ from shim import ReportedError, Shim
 from shim.testing import LambdaContext, strategies
 
 EVENTS = Path(__file__).parents[1] / "events"
+PROGRAM = Path("build/{{name}}")
 
 
 @pytest.fixture(scope="module")
 def function():
     """The function, with the settings of shim.toml: an event in, an answer out."""
-    with Shim.from_environment(executable="build/{{name}}") as program:
+    if not PROGRAM.exists():
+        pytest.fail(f"there is no {PROGRAM} here: build it first, in the project's folder, as its README.md says", pytrace=False)
+    with Shim.from_environment(executable=str(PROGRAM)) as program:
         yield lambda event: program(event, LambdaContext(timeout=10))
 
 
