@@ -273,8 +273,9 @@ def _compressed(file: File, workshop: str) -> File:
 def _warnings(order: Order, files: Sequence[File]) -> list[Problem]:
     found = []
     if order.with_libc and not any(file.name.startswith(f"{LIBC_FOLDER}/") for file in files):
-        sentence = "--with-libc changes nothing, since no executable is loaded dynamically"
-        found.append(Problem("warning", "", sentence, "leave it out"))
+        sentence = "--with-libc changes nothing, since no EXECUTABLE is loaded dynamically"
+        cure = "give programs as EXECUTABLEs that --include takes along" if order.includes else "leave it out"
+        found.append(Problem("warning", "", sentence, cure))
     if order.settings.get("output") in STREAMED and not order.own_runtime:
         sentence = f"with AWS's own runtime for Python, output={order.settings['output']} is collected, up to 6 MiB, and not streamed"
         found.append(Problem("warning", "shim.toml", sentence, "pack it with --own-runtime"))

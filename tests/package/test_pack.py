@@ -555,7 +555,18 @@ def test_a_static_program_has_no_use_for_a_libc(compiler: str, made: Callable[..
     (problem,) = made(program, with_libc=True, runtime=RUNTIME).problems
 
     assert beside_shim(tmp_path) == {"static"}
-    assert problem.sentence == "--with-libc changes nothing, since no executable is loaded dynamically"
+    assert problem.sentence == "--with-libc changes nothing, since no EXECUTABLE is loaded dynamically"
+    assert problem.cure == "leave it out"
+
+
+def test_what_is_included_gets_no_libc_and_that_is_told(
+    compiler: str, made: Callable[..., Packed], tmp_path: Path
+) -> None:
+    program = compiled(compiler, tmp_path / "built", "static", "int main(void) { return 0; }", "-static")
+    tool = compiled(compiler, tmp_path / "built", "tool", "int main(void) { return 0; }")
+    packed = made(program, with_libc=True, runtime=RUNTIME, includes=[Include.parse(f"{tool}:bin/")])
+
+    assert "give programs as EXECUTABLEs that --include takes along" in {problem.cure for problem in packed.problems}
 
 
 def test_a_library_that_is_not_here_can_not_go_along_with_the_libc(linked: Path, made: Callable[..., Packed]) -> None:
