@@ -1,9 +1,9 @@
 #!/bin/sh
 # Mode bootstrap: the program asks Lambda's Runtime API for an event, posts its answer or its failure, and asks again, until it is ended.
-# curl is on Amazon Linux 2023 and 2. jq is not: the package brings it along. answer.jq lies beside this file.
+# Lambda has no jq, and its curl, where it has one, may be older than 7.84: the package brings both along. answer.jq lies beside this file.
 set -u
 here=$(dirname "$0")
-PATH=$here:$PATH # for jq, where this is the bootstrap of an OS-only runtime
+PATH=$here:$PATH # for both, where this is the bootstrap of an OS-only runtime
 invocation=http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation
 
 # Events and answers may have 6 MB, which is too much for an argument.
