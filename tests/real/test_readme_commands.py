@@ -26,6 +26,7 @@ FIRST = README.partition("\n## Your first function\n")[2].partition("\nA program
 PACKAGE = ("shim", "README.md", "LICENSE", "pyproject.toml")
 """Of a clone, what pip installs."""
 SHOWN = re.compile(r"^( *)```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+OURS_FIRST = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 LONGEST = 300
 
 
@@ -49,7 +50,7 @@ def type_in(text: str, folder: Path, **variables: str) -> subprocess.CompletedPr
 
 
 def test_the_first_function_comes_of_the_five_steps(tmp_path: Path) -> None:
-    """In a clone and a home of its own, with a virtual environment that the steps make: nothing of this one is used."""
+    """In a clone and a home of its own, with a virtual environment that the steps make: of this one nothing but its Python is used."""
     components.jq()
     clone = tmp_path / "clone"
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *PACKAGE]
@@ -60,7 +61,8 @@ def test_the_first_function_comes_of_the_five_steps(tmp_path: Path) -> None:
             shutil.copy(ROOT / name, clone / name)
     steps = blocks(FIRST)
     assert len(steps) == 5
-    answer = type_in("".join(steps), clone, HOME=str(tmp_path))
+    typed = "".join(steps).replace("python3.11", "python{}.{}".format(*sys.version_info))  # as the last step says
+    answer = type_in(typed, clone, HOME=str(tmp_path), PATH=OURS_FIRST)
 
     assert answer.returncode == 0, answer.stdout + answer.stderr
     results = [line for line in answer.stdout.splitlines() if line.startswith('{"statusCode":200')]
@@ -92,7 +94,7 @@ LINES = [line for block in blocks(README.replace(FIRST, "")) for line in block.s
 
 @pytest.mark.parametrize("line", LINES)
 def test_each_other_command_works(line: str, folder: Path) -> None:
-    answer = type_in(line, folder, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    answer = type_in(line, folder, PATH=OURS_FIRST)
 
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
@@ -103,16 +105,14 @@ ENDS = {"check": {0, 1}, "conform": {1}}
 
 @pytest.mark.parametrize("line", re.findall(r"^\$ (shim (?!serve).*)$", README, re.MULTILINE))
 def test_what_is_shown_with_its_output_runs(line: str, folder: Path) -> None:
-    answer = type_in(line, folder, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    answer = type_in(line, folder, PATH=OURS_FIRST)
 
     assert answer.returncode in ENDS[line.split()[1]], answer.stdout + answer.stderr
 
 
 def test_what_is_shown_of_a_conformance_run_is_what_it_says(folder: Path) -> None:
     shown = README.partition("$ shim conform bin/hello\n")[2].partition("```")[0].replace("…\n", "")
-    answer = type_in(
-        "shim conform bin/hello || true", folder, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    )
+    answer = type_in("shim conform bin/hello || true", folder, PATH=OURS_FIRST)
 
     assert [line for line in shown.splitlines() if line not in answer.stdout.splitlines()] == []
 
