@@ -105,7 +105,7 @@ def misshapen(seen: Seen) -> str | None:
     post = seen.answer
     if post is None or post.kind != messages.ERROR:
         return None
-    error = _parsed(bytes(post.body))
+    error = _parsed(post.body.decode("utf-8", "replace").encode())  # a word of the event, quoted, may be no UTF-8
     if error is _NO_JSON and post.body:
         return f"{seen}, which is no JSON"
     if not isinstance(error, dict):
