@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from shim.cli.display import show_object
-from shim.cli.ending import Debug, ending, tell_error
+from shim.cli.ending import Debug, ending, tell_error, tell_json
 from shim.cli.exits import FAILED
-
-if TYPE_CHECKING:
-    from shim.errors import ShimError
 
 PANEL = "The function"
 
@@ -74,7 +71,7 @@ def check(  # noqa: PLR0913 - the options of a command are its parameters
 
     [cyan]shim check --json function.zip | jq -r '.problems[].cure'[/cyan] gives it to a script
     """
-    with ending(context, _tell_json if as_json else tell_error):
+    with ending(context, tell_json if as_json else tell_error):
         from shim.cli.verdict import as_object, show_verdict  # noqa: PLC0415 - no other command needs it
         from shim.package.check import judge  # noqa: PLC0415 - likewise
         from shim.package.subject import subject  # noqa: PLC0415 - likewise
@@ -98,9 +95,3 @@ def check(  # noqa: PLR0913 - the options of a command are its parameters
         show()
         if any(problem.severity == "error" for problem in verdict.problems):
             raise typer.Exit(FAILED)
-
-
-def _tell_json(error: ShimError) -> None:
-    from shim.cli.verdict import failure  # noqa: PLC0415 - no other command needs it
-
-    show_object(failure(error))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shim.cli.display import say, show_object
-from shim.cli.ending import Debug, ending, tell_error
+from shim.cli.ending import Debug, ending, tell_error, tell_json
 from shim.cli.event import NOTHING, STANDARD_INPUT, read_event, read_request
 from shim.cli.exits import FAILED, MISTAKE, SIGNALED
 from shim.cli.limits import finite
@@ -23,8 +23,6 @@ from shim.settings import Settings
 
 if TYPE_CHECKING:
     from types import FrameType
-
-    from shim.errors import ShimError
 
 
 class Signaled(BaseException):
@@ -151,7 +149,7 @@ def conform(  # noqa: PLR0913 - the options of a command are its parameters
 
     [cyan]shim conform --only reads-any-size bin/program[/cyan] asks one thing
     """
-    with ending(context, _tell_json if as_json else tell_error):
+    with ending(context, tell_json if as_json else tell_error):
         _need("hypothesis", "psutil")
         import tempfile  # noqa: PLC0415 - no other command needs it
 
@@ -222,9 +220,3 @@ def _need(*packages: str) -> None:
                 f"The command shim conform needs {package}, which is not installed: pip install 'lambda-shim[cli,testing]'"
             )
             raise typer.Exit(MISTAKE)
-
-
-def _tell_json(error: ShimError) -> None:
-    from shim.cli.conformity import failure  # noqa: PLC0415 - no other command needs it
-
-    show_object(failure(error))

@@ -10,6 +10,7 @@ import orjson
 
 from shim.cli.display import STDERR, STDOUT, deliver, rendered, styled, visible, write
 from shim.cli.event import NOTHING
+from shim.cli.jsonobject import whole
 from shim.cli.options import spelled
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from shim.errors import ShimError
     from shim.testing.conform.protocol import Plan
     from shim.testing.conform.verdict import Verdict
 
@@ -88,7 +88,7 @@ class Report:
         return orjson.dumps(
             {
                 "ok": not _count(found, "failed"),
-                "executable": _text(self._executable),
+                "executable": whole(self._executable),
                 "mode": self._mode,
                 "requirements": [
                     {
@@ -96,9 +96,9 @@ class Report:
                         "name": verdict.requirement.name,
                         "says": verdict.requirement.says,
                         "status": verdict.status,
-                        "sentence": _text(verdict.sentence) or None,
+                        "sentence": whole(verdict.sentence) or None,
                         "requests": [request.decode("utf-8", "backslashreplace") for request in verdict.requests],
-                        "repeat": list(map(_text, self.repeat(verdict))) if verdict.status == "failed" else [],
+                        "repeat": list(map(whole, self.repeat(verdict))) if verdict.status == "failed" else [],
                     }
                     for verdict in found
                 ],
@@ -189,11 +189,6 @@ class Report:
         yield Text(self._ending(found), "" if _count(found, "failed") else "green")
 
 
-def failure(error: ShimError) -> bytes:
-    """The object of what could not be asked."""
-    return orjson.dumps({"ok": False, "errorType": type(error).__name__, "errorMessage": _text(str(error))})
-
-
 def _sent(verdict: Verdict, plan: Plan) -> Sequence[bytes]:
     """What must be given with `--request`: nothing, where the requirement's own way leads there."""
     return () if all(request == plan.sample for request in verdict.requests) else verdict.requests
@@ -239,8 +234,3 @@ def _literal(data: bytes) -> str:
 
 def _count(found: Sequence[Verdict], status: str) -> int:
     return sum(verdict.status == status for verdict in found)
-
-
-def _text(text: str) -> str:
-    """JSON has no lone surrogate, which stands for a byte of a name that is not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shim.cli.display import Unwritable, message_of, say, show_error, visible
+from shim.cli.display import Unwritable, message_of, say, show_error, show_object, visible
 from shim.cli.exits import FAILED, INTERRUPTED, MISTAKE, SIGNALED, exit_code
 from shim.errors import ShimError
 
@@ -53,6 +53,13 @@ class Refused(Exception):
 def tell_error(error: ShimError) -> None:
     """Shows an error as every command does that is not asked for anything else."""
     show_error(type(error).__name__, message_of(error), getattr(error, "stderr_tail", ""))
+
+
+def tell_json(error: ShimError) -> None:
+    """Shows an error as `--json` does of a command that has no figures."""
+    from shim.cli.jsonobject import error_object  # noqa: PLC0415 - only after an error
+
+    show_object(error_object(error))
 
 
 @contextmanager

@@ -33,6 +33,18 @@ def failure_object(error: ShimError, measured: Measured) -> bytes:
     return orjson.dumps({"ok": False, **wire, **_figures(measured), **data})
 
 
+def error_object(error: ShimError) -> bytes:
+    """The object of a command that could not do what was asked, and has no figures."""
+    return orjson.dumps({"ok": False, "errorType": type(error).__name__, "errorMessage": whole(str(error))})
+
+
+def whole(text: str) -> str:
+    """The text as JSON can hold it, with nothing lost: a lone surrogate, a byte of a name that is not UTF-8, is an escape sequence. (The data of an
+    error that Lambda would get has a question mark there, as its message has.)
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def summary_object(tally: Tally, measured: Measured) -> bytes:
     """The object of many invocations."""
     return orjson.dumps(

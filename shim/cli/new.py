@@ -10,11 +10,10 @@ import orjson
 import typer
 
 from shim.cli.display import deliver, show_object
-from shim.cli.ending import Debug, ending, tell_error
+from shim.cli.ending import Debug, ending, tell_error, tell_json
 from shim.errors import PackageError
 
 if TYPE_CHECKING:
-    from shim.errors import ShimError
     from shim.project.new import Made, Project
 
 NEWEST = "python3.13"
@@ -71,7 +70,7 @@ def new(  # noqa: PLR0913 - the options of a command are its parameters
 
     [cyan]shim new orders --language crystal --mode bootstrap[/cyan] makes one that would run as a custom runtime, too
     """
-    with ending(context, _tell_json if as_json else tell_error):
+    with ending(context, tell_json if as_json else tell_error):
         from shim.project.new import Project, make  # noqa: PLC0415 - no other command needs them
 
         project = Project(name, language, mode, runtime, _architecture())
@@ -119,7 +118,3 @@ def _as_object(project: Project, made: Made) -> bytes:
             "files": made.files,
         }
     )
-
-
-def _tell_json(error: ShimError) -> None:
-    show_object(orjson.dumps({"ok": False, "errorType": type(error).__name__, "errorMessage": str(error)}))

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import orjson
 
 from shim.cli.display import STDOUT, deliver, rendered, visible
+from shim.cli.jsonobject import whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from rich.console import RenderableType
 
-    from shim.errors import ShimError
     from shim.package.check import Verdict
     from shim.package.problem import Problem
 
@@ -53,23 +53,18 @@ def as_object(path: str, verdict: Verdict) -> bytes:
     return orjson.dumps(
         {
             "ok": not _count(verdict, "error"),
-            "path": _text(path),
+            "path": whole(path),
             "target": verdict.target.name,
             "architecture": verdict.architecture,
             "python": verdict.python,
-            "executables": [_text(name) for name in verdict.executables],
+            "executables": [whole(name) for name in verdict.executables],
             "errors": _count(verdict, "error"),
             "warnings": _count(verdict, "warning"),
             "problems": [
-                {name: _text(text) for name, text in problem._asdict().items()} for problem in verdict.problems
+                {name: whole(text) for name, text in problem._asdict().items()} for problem in verdict.problems
             ],
         }
     )
-
-
-def failure(error: ShimError) -> bytes:
-    """The object of what could not be judged."""
-    return orjson.dumps({"ok": False, "errorType": type(error).__name__, "errorMessage": _text(str(error))})
 
 
 def _ending(path: str, verdict: Verdict, added: Sequence[str]) -> str:
@@ -110,8 +105,3 @@ def _count(verdict: Verdict, severity: str) -> int:
 
 def _counted(count: int, severity: str) -> str:
     return f"{count} {severity}" if count == 1 else f"{count} {severity}s"
-
-
-def _text(text: str) -> str:
-    """JSON has no lone surrogate, which stands for a byte of a name that is not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
+from shim.children.diagnosis import MACHINES
 from shim.elf import MAGIC, Elf, ElfInvalid
 from shim.errors import PackageError, SettingsError
 from shim.package import archive, bytecode, wheels
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from shim.package.targets import Target
 
 ARCHITECTURES = ("x86_64", "arm64")
-KERNEL_NAMES = {"aarch64": "arm64"}
-"""What uname(2) calls them, where that is another word."""
 NEWEST = "python3.13"
 BOOTSTRAP = "bootstrap"
 """The file that an OS-only runtime starts."""
@@ -182,7 +181,7 @@ def architecture_of(executables: Sequence[str], asked: str | None = None) -> str
         both = " and ".join(f"{path} is for {machine}" for machine, path in found.items())
         raise PackageError(f"{both}, and a function has one architecture; build all for the same")
     here = os.uname().machine
-    architecture = next(iter(found), None) or asked or KERNEL_NAMES.get(here, here)
+    architecture = next(iter(found), None) or asked or MACHINES.get(here, here)
     if architecture not in ARCHITECTURES:
         raise PackageError(
             f"this machine is {architecture}, on which Lambda runs nothing; say --architecture x86_64 or arm64"

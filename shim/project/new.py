@@ -97,12 +97,13 @@ def make(project: Project, folder: str) -> Made:
         PackageError: something is there already, or can't be written.
     """
     facts = project.facts
+    texts = {name: _text(value) for name, value in facts.items()}
     place = os.path.abspath(folder)
     unfinished = None
     try:
         unfinished = Path(mkdtemp(dir=os.path.dirname(place), prefix=f".{os.path.basename(place)}-"))
         for templates in project.folders:
-            _copy(templates, unfinished, {name: _text(value) for name, value in facts.items()})
+            _copy(templates, unfinished, texts)
         unfinished.chmod(0o777 & ~_umask())
         unfinished.rename(place)
     except OSError as refusal:
@@ -112,7 +113,7 @@ def make(project: Project, folder: str) -> Made:
             shutil.rmtree(unfinished, ignore_errors=True)
     files = sorted(str(path.relative_to(place)) for path in Path(place).rglob("*") if path.is_file())
     build = [line for line in facts["build"].splitlines() if not line.startswith("#")]
-    return Made(files, build, facts["source"], facts["title"], facts["needs"], _text(facts["debian"]))
+    return Made(files, build, facts["source"], facts["title"], facts["needs"], texts["debian"])
 
 
 def _refused(folder: str, refusal: OSError) -> PackageError:

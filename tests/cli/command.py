@@ -63,6 +63,20 @@ def environment(variables: Mapping[str, str] = NONE) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | dict(variables)
 
 
+def type_in(text: str, folder: Path, *, within: float = LONGEST, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs it in bash, which stops at the first command that fails; `shim` and `python3` are this Python's."""
+    places = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", text],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=environment({"PATH": places, **variables}),
+        timeout=within,
+    )
+
+
 def shim(
     *arguments: str,
     stdin: bytes = b"",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 from zipfile import ZipFile
 
 import pytest
 
 from shim.project.new import LANGUAGES, MODES
-from tests.cli.command import environment, shim
+from tests.cli.command import shim, type_in
 from tests.real import components
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ANSWERS = {
     "web.json": {
@@ -60,18 +60,9 @@ def blocks(readme: Path) -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```$", readme.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def type_in(block: str, project: Path, cargo: Path) -> str:
-    """Runs the commands with this Python's `shim`, and gives their standard output. Each must end with 0."""
-    places = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    ended = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=project,
-        env=environment({"PATH": places, "CARGO_HOME": str(cargo)}),
-        timeout=LONGEST,
-    )
+def output_of(block: str, project: Path, cargo: Path) -> str:
+    """The standard output of the commands. Each must end with 0."""
+    ended = type_in(block, project, within=LONGEST, CARGO_HOME=str(cargo))
 
     assert ended.returncode == 0, f"{block}\n{ended.stdout}\n{ended.stderr}"
     return ended.stdout
@@ -103,7 +94,7 @@ def test_it_goes_the_way_that_its_readme_shows(language: str, mode: str, tmp_pat
     cargo = tmp_path / "cargo"
     cargo.mkdir()
     (cargo / "config.toml").write_text(CARGO_CONFIG)
-    output = "".join(type_in(block, project, cargo) for block in shown)
+    output = "".join(output_of(block, project, cargo) for block in shown)
 
     assert answers(output) == [ANSWERS[event] for event in tried]
     assert " passed" in output

@@ -9,24 +9,26 @@ import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import typer.core
 import typer.main
 
 from shim.cli.app import app
-from tests.cli.command import environment
+from tests.cli.command import environment, type_in
 from tests.conftest import ROOT
 from tests.real import components
 from tests.real.programs import compile_c_count
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 README = (ROOT / "README.md").read_text()
 FIRST = README.partition("\n## Your first function\n")[2].partition("\nA program need not know")[0]
 PACKAGE = ("shim", "README.md", "LICENSE", "pyproject.toml")
 """Of a clone, what pip installs."""
 SHOWN = re.compile(r"^( *)```sh\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-OURS_FIRST = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 LONGEST = 300
 
 
@@ -34,19 +36,6 @@ def blocks(text: str) -> list[str]:
     """What it shows to be typed, without what stands in front of it in a list; programs are no commands."""
     found = [re.sub(f"^{indent}", "", block, flags=re.MULTILINE) for indent, block in SHOWN.findall(text)]
     return [block for block in found if not block.startswith("#!")]
-
-
-def type_in(text: str, folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Runs it in bash, which stops at the first command that fails."""
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", text],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=environment(variables),
-        timeout=LONGEST,
-    )
 
 
 def test_the_first_function_comes_of_the_five_steps(tmp_path: Path) -> None:
@@ -62,7 +51,7 @@ def test_the_first_function_comes_of_the_five_steps(tmp_path: Path) -> None:
     steps = blocks(FIRST)
     assert len(steps) == 5
     typed = "".join(steps).replace("python3.11", "python{}.{}".format(*sys.version_info))  # as the last step says
-    answer = type_in(typed, clone, HOME=str(tmp_path), PATH=OURS_FIRST)
+    answer = type_in(typed, clone, HOME=str(tmp_path), within=LONGEST)
 
     assert answer.returncode == 0, answer.stdout + answer.stderr
     results = [line for line in answer.stdout.splitlines() if line.startswith('{"statusCode":200')]
@@ -94,7 +83,7 @@ LINES = [line for block in blocks(README.replace(FIRST, "")) for line in block.s
 
 @pytest.mark.parametrize("line", LINES)
 def test_each_other_command_works(line: str, folder: Path) -> None:
-    answer = type_in(line, folder, PATH=OURS_FIRST)
+    answer = type_in(line, folder, within=LONGEST)
 
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
@@ -105,14 +94,14 @@ ENDS = {"check": {0, 1}, "conform": {1}}
 
 @pytest.mark.parametrize("line", re.findall(r"^\$ (shim (?!serve).*)$", README, re.MULTILINE))
 def test_what_is_shown_with_its_output_runs(line: str, folder: Path) -> None:
-    answer = type_in(line, folder, PATH=OURS_FIRST)
+    answer = type_in(line, folder, within=LONGEST)
 
     assert answer.returncode in ENDS[line.split()[1]], answer.stdout + answer.stderr
 
 
 def test_what_is_shown_of_a_conformance_run_is_what_it_says(folder: Path) -> None:
     shown = README.partition("$ shim conform bin/hello\n")[2].partition("```")[0].replace("…\n", "")
-    answer = type_in("shim conform bin/hello || true", folder, PATH=OURS_FIRST)
+    answer = type_in("shim conform bin/hello || true", folder, within=LONGEST)
 
     assert [line for line in shown.splitlines() if line not in answer.stdout.splitlines()] == []
 
