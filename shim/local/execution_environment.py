@@ -388,7 +388,8 @@ class ExecutionEnvironment:
                 if running := self._whose(post.request_id):
                     running.give(too_large())
             case events.Cut(post=post):
-                if running := self._whose(post.request_id):
+                ends = self._tree is not None and self._tree.is_ending()  # then how it ends says more, and is told soon
+                if not ends and (running := self._whose(post.request_id)):
                     message = f"RequestId: {post.request_id} Error: the runtime {event.how}"
                     running.give(platform_error("Runtime.TruncatedResponse", message))
             case _:

@@ -30,6 +30,8 @@ STOPPED = frozenset({"T", "t", "Z", "X"})
 STOPPING = STOPPED | {"D"}
 """What waits in the kernel stops before it goes on; after vfork it may wait for one that is stopped."""
 DEAD = frozenset({"Z", "X"})
+EXITING = 0x4
+"""The flag of a process that ends; it has it before its descriptors are closed (the kernel's sched.h, PF_EXITING)."""
 
 
 class Look(NamedTuple):
@@ -39,6 +41,7 @@ class Look(NamedTuple):
     state: str
     parent: int
     session: int
+    flags: int
     threads: int
     born: int
 
@@ -68,6 +71,11 @@ class Tree:
         """The most memory that all of them had together when they were looked at, in bytes."""
         if look := _look(root):
             self._seen[root] = look.born
+
+    def is_ending(self) -> bool:
+        """Whether the process with which it began is ending, or has ended: what it closed it may not have closed by itself."""
+        look = _look(self._root)
+        return look is None or bool(look.flags & EXITING)
 
     def look(self) -> None:
         """Takes note of what there is now, and of its memory."""
@@ -174,7 +182,9 @@ def _look(pid: int) -> Look | None:
         return None
     if len(fields) < 20:
         return None
-    return Look(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[17]), int(fields[19]))
+    return Look(
+        pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[6]), int(fields[17]), int(fields[19])
+    )
 
 
 def _children(pid: int) -> list[int]:

@@ -188,6 +188,27 @@ def test_a_response_that_breaks_off_is_none(serve: Serve) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("begun", ["begin:response:100", "begin:response:100 fill:50"])
+@pytest.mark.parametrize(
+    ("do", "said"),
+    [
+        ("raise:9", "with error: signal: killed"),
+        ("exit:1", "with error: exit status 1"),
+        ("exit:0", "without providing a reason"),
+    ],
+)
+def test_a_runtime_that_ends_in_the_midst_of_its_response_is_told_as_ended(
+    serve: Serve, begun: str, do: str, said: str
+) -> None:
+    """How it ended says more than that its response broke off, which the kernel makes known first."""
+
+    async def scenario() -> None:
+        async with serve(timeout=5) as emulator:
+            assert await fail(emulator, f"{begun} {do}") == (EXIT_ERROR, f"Runtime exited {said}")
+
+    run(scenario())
+
+
 # Time
 
 
