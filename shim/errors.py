@@ -48,6 +48,14 @@ class ShimError(Exception):
     def __init__(self, message: str) -> None:
         Exception.__init__(self, sendable(message))  # not what else `reported` may put behind this class
 
+    _parents: tuple[type, ...] | None = None
+    """Of a class that was made for a name, and is found under none."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy, as pickle makes it too, has the same data. The arguments of its making, from which Python would make it again, are not kept."""
+        kind = type(self)
+        return _made_again, (self._parents or kind, kind.__name__, self.args), vars(self)
+
 
 class SettingsError(ShimError):
     """The settings have mistakes: all of them, at once.
@@ -329,7 +337,15 @@ def named(parent: type[E], name: str) -> type[E]:
 
 @lru_cache(maxsize=64)  # the names come from the executable, and must not pile up
 def _subclass(parents: tuple[type, ...], name: str) -> Any:
-    return type(name, parents, {"__doc__": f"The executable's own {name}.", "__module__": __name__})
+    return type(
+        name, parents, {"__doc__": f"The executable's own {name}.", "__module__": __name__, "_parents": parents}
+    )
+
+
+def _made_again(kind: type[ShimError] | tuple[type, ...], name: str, arguments: tuple[str, ...]) -> ShimError:
+    """An error without its data, for `ShimError.__reduce__`."""
+    made: type[ShimError] = _subclass(kind, name) if isinstance(kind, tuple) else kind
+    return made.__new__(made, *arguments)
 
 
 def seconds(duration: float) -> str:
