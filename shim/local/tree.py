@@ -25,13 +25,15 @@ MARK = "AWS_LAMBDA_LOG_STREAM_NAME"
 PATIENCE = 5.0
 """Seconds after which is looked no more for what was started meanwhile. A tree that grows faster than it is killed outlives it."""
 QUIET = 20
-"""So often in turn nothing must be found where it can't be told whether something was started meanwhile, since others start processes too."""
+"""So often in turn nothing must be found where that is not certain: others start processes too, and become other programs."""
 STOPPED = frozenset({"T", "t", "Z", "X"})
 STOPPING = STOPPED | {"D"}
 """What waits in the kernel stops before it goes on; after vfork it may wait for one that is stopped."""
 DEAD = frozenset({"Z", "X"})
 EXITING = 0x4
 """The flag of a process that ends; it has it before its descriptors are closed (the kernel's sched.h, PF_EXITING)."""
+THREAD = b"-1"
+"""The signal that the parent gets at the end of a thread: none. By that the kernel itself tells threads from processes; /proc lists none."""
 
 
 class Look(NamedTuple):
@@ -44,10 +46,19 @@ class Look(NamedTuple):
     flags: int
     threads: int
     born: int
+    memory: int
+    """The bytes that it could use; none when it ends."""
+    begin: int
+    end: int
+    """Where in its memory its environment is; 0 in the midst of execve, until the kernel has put it there."""
 
     def is_in(self, states: frozenset[str]) -> bool:
         """Whether it is in one of these states: all of it, since the first of its threads may end before the others."""
         return self.state in states and not (self.state in DEAD and self.threads > 1)
+
+    def has_variables(self) -> bool:
+        """Whether something is in its environment, or may be as soon as execve is done."""
+        return self.memory > 0 and (self.begin != self.end or self.end == 0)
 
 
 class Tree:
@@ -124,23 +135,32 @@ class Tree:
         while quiet < QUIET and time.monotonic() < until:
             last = last_pid()
             _signal_group(self._root, number)
-            if not all(look.is_in(enough) for look in self._find(send)):
+            found, sure = self._find(send)
+            if not all(look.is_in(enough) for look in found):
                 quiet = 0
                 time.sleep(0.001)
             else:  # one that ended before it was looked at may have started another
-                quiet = quiet + 1 if last_pid() != last else QUIET
+                quiet = quiet + 1 if last_pid() != last or not sure else QUIET
 
-    def _find(self, act: Callable[[Look], None]) -> list[Look]:
-        """All of them, those as well that are nobody's descendants any more. Something is done with each as soon as it is found."""
+    def _find(self, act: Callable[[Look], None]) -> tuple[list[Look], bool]:
+        """All of them, those as well that are nobody's descendants any more. Something is done with each as soon as it is found.
+
+        Returns:
+            Them, and whether all the others are strangers for certain.
+        """
         with self._lock:
             found: dict[int, Look] = {}
             others: list[Look] = []
+            unsure: set[int] = set()
             for look in _looks():
-                if self._is_known(look):
+                known = self._is_known(look)
+                if known:
                     found[look.pid] = look
                     act(look)
                 else:
                     others.append(look)
+                    if known is None:
+                        unsure.add(look.pid)
             sessions = {self._root, *(look.session for look in found.values())}
             sessions -= {os.getsid(0)}  # one that is not in a session of its own yet
             grows = True
@@ -152,39 +172,51 @@ class Tree:
                 others = [look for look in others if look.pid not in found]
                 grows = bool(below)
             self._seen = {look.pid: look.born for look in found.values()}
-        return list(found.values())
+        return list(found.values()), unsure <= found.keys()
 
-    def _is_known(self, look: Look) -> bool:
-        """Whether it is one of them by itself, whoever its parent is."""
+    def _is_known(self, look: Look) -> bool | None:
+        """Whether it is one of them by itself, whoever its parent is; None where that can't be told yet."""
         if look.pid == os.getpid():
             return False
         if self._seen.get(look.pid) == look.born or look.session == self._root:
             return True
         try:
             with open(f"/proc/{look.pid}/environ", "rb", buffering=0) as file:
-                return self._mark in (file.readall() or b"")
+                variables = file.readall() or b""
         except OSError:  # another user's, or gone
             return False
+        if not variables and (now := _look(look.pid)) and now.has_variables():  # it was read in the midst of execve
+            return None
+        return self._mark in variables
 
 
 def _looks() -> Iterator[Look]:
-    """A look at each process, the newest first: those that start others are among them."""
-    for pid in sorted(map(int, filter(str.isdecimal, os.listdir("/proc"))), reverse=True):
-        if look := _look(pid):
+    """A look at each process, the newest first: those that start others are among them.
+
+    What is started meanwhile is looked at before the rest: where each process starts the next and ends, they would always be ahead of a look at
+    all. The kernel numbers them in turn, and begins again after the greatest number; then those above the last number are the oldest.
+    """
+    until = time.monotonic() + PATIENCE
+    last = last_pid()
+    pids = sorted(map(int, filter(str.isdecimal, os.listdir("/proc"))), key=lambda pid: (pid <= last, pid))
+    while pids:
+        if (now := last_pid()) != last and time.monotonic() < until:
+            pids += range(last + 1 if last < now else 1, now + 1)
+            last = now
+        if look := _look(pids.pop()):
             yield look
 
 
 def _look(pid: int) -> Look | None:
+    """A look at a process; None where the number is nobody's, or a thread's."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             fields = file.read(2048).rpartition(b")")[2].split()  # before it is a name, in which may be anything
     except OSError:
         return None
-    if len(fields) < 20:
+    if len(fields) < 49 or fields[35] == THREAD:
         return None
-    return Look(
-        pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[6]), int(fields[17]), int(fields[19])
-    )
+    return Look(pid, fields[0].decode(), *(int(fields[i]) for i in (1, 3, 6, 17, 19, 20, 47, 48)))
 
 
 def _children(pid: int) -> list[int]:

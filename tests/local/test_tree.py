@@ -195,6 +195,55 @@ def test_a_number_that_became_anothers_is_not_signalled(grow: Grow, folder: Path
     stranger.wait()
 
 
+def test_what_becomes_another_program_again_and_again_is_killed(grow: Grow, folder: Path) -> None:
+    """In the midst of execve its environment can't be read, so that for moments nobody can tell whose it is."""
+    program = folder / "program"
+    program.write_text('#!/bin/sh\nexec "$0"\n')
+    program.chmod(0o755)
+    tree = grow(*SHELL, f"(setsid {program} &); exec sleep 600", count=2)
+    looks = []
+    for _ in range(50):
+        tree._seen.clear()  # noqa: SLF001 - as if it was never seen before
+        looks.append(tree._find(lambda _look: None))  # noqa: SLF001
+    tree.kill()
+
+    assert processes_in(folder) == set()
+    assert all(len(found) >= 2 or not sure for found, sure in looks)
+
+
+def test_the_newest_is_looked_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the kernel has begun again to count, those with greater numbers than the last are the oldest."""
+    others = [subprocess.Popen(["sleep", "600"]) for _ in range(3)]
+    older, last, oldest = sorted(other.pid for other in others)
+    monkeypatch.setattr(trees, "last_pid", lambda: last)
+    looked = [look.pid for look in trees._looks()]  # noqa: SLF001
+    for other in others:
+        other.kill()
+        other.wait()
+
+    assert looked.index(last) < looked.index(older) < looked.index(1) < looked.index(oldest)
+
+
+def test_what_is_started_while_is_looked_is_looked_at_before_the_rest() -> None:
+    """Its threads are no processes."""
+    looks = trees._looks()  # noqa: SLF001
+    next(looks)
+    program = (
+        "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start();"
+        " print(flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-S", "-c", program], stdout=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        started.stdout.readline()
+        threads = {int(name) for name in os.listdir(f"/proc/{started.pid}/task")}
+        looked = [look.pid for look in looks]
+        started.kill()
+
+    assert len(threads) == 2
+    assert threads & set(looked) == {started.pid}
+    assert looked.index(started.pid) < looked.index(1)
+
+
 def test_a_tree_that_is_gone_is_killed_without_harm(grow: Grow) -> None:
     """Also where its root has been waited for."""
     tree = grow("sleep", "600")
