@@ -159,6 +159,27 @@ def test_alone_on_lambda_a_thread_of_the_host_is_no_orphan(tmp_path: Path) -> No
     assert in_a_process_namespace(f"{make_task_root} && {sys.executable} {program}", environment) == "done\n"
 
 
+def test_what_becomes_another_program_again_and_again_is_killed_too(compiler: str, tmp_path: Path) -> None:
+    """In the midst of execve it shows no environment, and nothing is started then by which the end of a look would be known for none."""
+    source, program = tmp_path / "restless.c", tmp_path / "restless"
+    source.write_text(
+        "#include <unistd.h>\n"
+        "int main(int count, char **words) {\n"
+        " if (count == 1 && fork() == 0) { setsid(); close(0); close(1); close(2); char *again[] = {words[0], words[0], 0}; execv(words[0], again); }\n"
+        " if (count > 1) execv(words[0], words);\n"
+        " usleep(3000); return 0; }\n"
+    )
+    subprocess.run([compiler, "-O2", "-static", "-o", str(program), str(source)], check=True)
+    with Shim(str(program), output="text") as runner:
+        for _ in range(60):
+            runner({})
+    alive = processes_of(str(program))
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+
+    assert alive == []
+
+
 def test_a_process_whose_first_thread_has_ended_is_killed_too(compiler: str, tmp_path: Path) -> None:
     """It shows as a zombie, and lives."""
     source = tmp_path / "headless.c"

@@ -107,7 +107,7 @@ def sweep(child: int, mark: bytes, *, alone: bool, lived: float, until: float) -
     Must run while the child is a zombie: until it is reaped, its number can't become a stranger's session. `lived` is its age in seconds.
     """
     found: set[int] = set()
-    started = _look(child)
+    started = look_at(child)
     born = started.born if started else 0
     while True:
         orphans_of = orphanage(alone)
@@ -117,10 +117,11 @@ def sweep(child: int, mark: bytes, *, alone: bool, lived: float, until: float) -
         for pid in _newer(child, last, few=lived < BRIEF):
             if now() > until:
                 break
-            if pid not in ours and _is_of(pid, child, born, mark, orphans_of):
-                alive = True
+            is_ours = pid not in ours and _is_of(pid, child, born, mark, orphans_of)
+            if is_ours:
                 found.add(pid)
                 _kill(pid, child, born, mark, orphans_of)
+            alive = alive or is_ours is not False
         kill_group(child)
         # A process that has ended may have started another after we asked for the last number.
         if now() > until or (not alive and last_pid() == last):
@@ -130,25 +131,50 @@ def sweep(child: int, mark: bytes, *, alone: bool, lived: float, until: float) -
     return len(found)
 
 
-class _Look:
-    """What /proc/PID/stat says of a process or thread."""
+class Look:
+    """What /proc/PID/stat says of a process or thread (proc_pid_stat(5)). Together its number and its birth are its own for ever."""
 
-    __slots__ = ("born", "group", "parent", "session", "state", "threads")
+    __slots__ = (
+        "_begin",
+        "_end",
+        "_memory",
+        "born",
+        "exit_signal",
+        "flags",
+        "group",
+        "parent",
+        "pid",
+        "session",
+        "state",
+        "threads",
+    )
 
-    def __init__(self, stat: bytes) -> None:
-        # "pid (name) state ppid pgrp session …", and the name may hold anything: proc(5)
+    def __init__(self, pid: int, stat: bytes) -> None:
+        # "pid (name) state ppid pgrp session …", and the name may hold anything
         fields = stat.rpartition(b")")[2].split()
+        self.pid = pid
         self.state = fields[0]
         self.parent, self.group, self.session = map(int, fields[1:4])
+        self.flags = int(fields[6])
         self.threads = int(fields[17])
         self.born = int(fields[19])
+        self._memory = int(fields[20])
+        self.exit_signal = int(fields[35])
+        """What its parent gets at its end: -1, nothing, if it is a thread."""
+        self._begin, self._end = map(int, fields[47:49])
+        """Where in its memory its environment is."""
+
+    @property
+    def may_have_variables(self) -> bool:
+        """Whether something is in its environment, or is to be: in the midst of execve it has new memory, in which there is none yet."""
+        return self._memory > 0 and (self._begin != self._end or self._end == 0)
 
 
-def _look(pid: int) -> _Look | None:
+def look_at(pid: int) -> Look | None:
     """A look at a process or thread; None where there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            return _Look(file.read(2048))
+            return Look(pid, file.read(2048))
     except (OSError, ValueError, IndexError):
         return None
 
@@ -163,35 +189,42 @@ def _newer(child: int, last: int, *, few: bool) -> Iterable[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
 
 
-def _is_of(pid: int, child: int, born: int, mark: bytes, orphans_of: int | None) -> bool:
-    """Whether that is a process (and no thread of one) that lives, was started since the child was, and is the child's."""
-    look = _look(pid)
+def _is_of(pid: int, child: int, born: int, mark: bytes, orphans_of: int | None) -> bool | None:
+    """Whether that is a process (and no thread of one) that lives, was started since the child was, and is the child's; None where it may be."""
+    look = look_at(pid)
     if look is None or look.born < born or pid == child:
         return False
     if look.state in (b"Z", b"X") and look.threads < 2:  # its first thread may have ended while others live
         return False
-    if child in (look.session, look.group) or _is_marked(pid, mark):
+    is_marked = child in (look.session, look.group) or _is_marked(pid, mark)
+    if is_marked:
         return _leads_its_threads(pid)
     if look.parent != orphans_of or look.session in waiting or look.group in waiting:
-        return False
-    return not any(_is_marked(pid, other) for other in list(waiting.values())) and _leads_its_threads(pid)
+        return is_marked
+    for other in list(waiting.values()):
+        if (is_others := _is_marked(pid, other)) is not False:
+            return None if is_others is None else False
+    return _leads_its_threads(pid)
 
 
-def _is_marked(pid: int, mark: bytes) -> bool:
-    """Whether the environment that it was started with holds the mark; that of another user's can't be read."""
+def _is_marked(pid: int, mark: bytes) -> bool | None:
+    """Whether the environment that it was started with holds the mark; None where that can't be told yet. That of another user's can't be read."""
+    shown = None
     for place in (f"/proc/{pid}/environ", *(f"/proc/{pid}/task/{thread}/environ" for thread in _other_threads(pid))):
         try:
             with open(place, "rb", buffering=0) as file:
-                if mark in (file.readall() or b""):
-                    return True
+                shown = file.readall() or b""
         except OSError:
             continue
-    return False
+        if mark in shown:
+            return True
+    look = look_at(pid) if shown == b"" else None
+    return None if look and look.may_have_variables else False
 
 
 def _other_threads(pid: int) -> Iterator[str]:
     """The threads of a process whose first has ended, and which shows no environment any more."""
-    look = _look(pid)
+    look = look_at(pid)
     if look is not None and look.state == b"Z":
         try:
             yield from os.listdir(f"/proc/{pid}/task")
@@ -242,6 +275,6 @@ def _kill(pid: int, child: int, born: int, mark: bytes, orphans_of: int | None) 
 def _reap_adopted(child: int) -> None:
     """Reaps what fell to us, as the subreaper, and is dead."""
     for name in os.listdir("/proc"):
-        look = _look(int(name)) if name.isdecimal() else None
+        look = look_at(int(name)) if name.isdecimal() else None
         if look and (look.state, look.parent) == (b"Z", os.getpid()) and int(name) not in numbers() | {child}:
             os.waitpid(int(name), os.WNOHANG)

@@ -10,11 +10,10 @@ import os
 import signal
 import time
 from threading import Lock
-from typing import NamedTuple
 
 import psutil
 
-from shim.children.sweep import last_pid
+from shim.children.sweep import Look, last_pid, look_at
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,39 +25,12 @@ PATIENCE = 5.0
 """Seconds after which is looked no more for what was started meanwhile. A tree that grows faster than it is killed outlives it."""
 QUIET = 20
 """So often in turn nothing must be found where that is not certain: others start processes too, and become other programs."""
-STOPPED = frozenset({"T", "t", "Z", "X"})
-STOPPING = STOPPED | {"D"}
+STOPPED = frozenset({b"T", b"t", b"Z", b"X"})
+STOPPING = STOPPED | {b"D"}
 """What waits in the kernel stops before it goes on; after vfork it may wait for one that is stopped."""
-DEAD = frozenset({"Z", "X"})
+DEAD = frozenset({b"Z", b"X"})
 EXITING = 0x4
 """The flag of a process that ends; it has it before its descriptors are closed (the kernel's sched.h, PF_EXITING)."""
-THREAD = b"-1"
-"""The signal that the parent gets at the end of a thread: none. By that the kernel itself tells threads from processes; /proc lists none."""
-
-
-class Look(NamedTuple):
-    """What the kernel says of a process (proc_pid_stat(5)). Together its number and its birth are its own for ever."""
-
-    pid: int
-    state: str
-    parent: int
-    session: int
-    flags: int
-    threads: int
-    born: int
-    memory: int
-    """The bytes that it could use; none when it ends."""
-    begin: int
-    end: int
-    """Where in its memory its environment is; 0 in the midst of execve, until the kernel has put it there."""
-
-    def is_in(self, states: frozenset[str]) -> bool:
-        """Whether it is in one of these states: all of it, since the first of its threads may end before the others."""
-        return self.state in states and not (self.state in DEAD and self.threads > 1)
-
-    def has_variables(self) -> bool:
-        """Whether something is in its environment, or may be as soon as execve is done."""
-        return self.memory > 0 and (self.begin != self.end or self.end == 0)
 
 
 class Tree:
@@ -117,7 +89,7 @@ class Tree:
             if pid != self._root:  # who has started that one waits for it
                 _reap(pid)
 
-    def _send(self, number: int, *, done: frozenset[str], enough: frozenset[str]) -> None:
+    def _send(self, number: int, *, done: frozenset[bytes], enough: frozenset[bytes]) -> None:
         """Sends a signal until all of them are what it makes of them: what is not there yet can't be started by what is.
 
         Args:
@@ -128,7 +100,7 @@ class Tree:
         until = time.monotonic() + PATIENCE
 
         def send(look: Look) -> None:
-            if not look.is_in(done):
+            if not _is_in(look, done):
                 _signal(look, number)
 
         quiet = 0
@@ -136,7 +108,7 @@ class Tree:
             last = last_pid()
             _signal_group(self._root, number)
             found, sure = self._find(send)
-            if not all(look.is_in(enough) for look in found):
+            if not all(_is_in(look, enough) for look in found):
                 quiet = 0
                 time.sleep(0.001)
             else:  # one that ended before it was looked at may have started another
@@ -185,7 +157,7 @@ class Tree:
                 variables = file.readall() or b""
         except OSError:  # another user's, or gone
             return False
-        if not variables and (now := _look(look.pid)) and now.has_variables():  # it was read in the midst of execve
+        if not variables and (now := _look(look.pid)) and now.may_have_variables:  # it was read in the midst of execve
             return None
         return self._mark in variables
 
@@ -208,15 +180,14 @@ def _looks() -> Iterator[Look]:
 
 
 def _look(pid: int) -> Look | None:
-    """A look at a process; None where the number is nobody's, or a thread's."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = file.read(2048).rpartition(b")")[2].split()  # before it is a name, in which may be anything
-    except OSError:
-        return None
-    if len(fields) < 49 or fields[35] == THREAD:
-        return None
-    return Look(pid, fields[0].decode(), *(int(fields[i]) for i in (1, 3, 6, 17, 19, 20, 47, 48)))
+    """A look at a process; None where the number is nobody's, or a thread's. /proc lists no threads, but numbers are tried here."""
+    look = look_at(pid)
+    return None if look is None or look.exit_signal == -1 else look
+
+
+def _is_in(look: Look, states: frozenset[bytes]) -> bool:
+    """Whether it is in one of these states: all of it, since the first of its threads may end before the others."""
+    return look.state in states and not (look.state in DEAD and look.threads > 1)
 
 
 def _children(pid: int) -> list[int]:

@@ -117,15 +117,15 @@ def test_a_process_whose_first_thread_has_ended_is_no_corpse(grow: Grow, folder:
         " ctypes.CDLL(None).pthread_exit(None)"
     )
     tree = grow(*SHELL, f'{sys.executable} -S -c "{program}" & sleep 600', count=1)
-    eventually(lambda: "Z" in states_of_children(tree))
+    eventually(lambda: b"Z" in states_of_children(tree))
     tree.look()
     tree.kill()
 
-    assert set(states_of_children(tree)) <= {"Z"}
+    assert set(states_of_children(tree)) <= {b"Z"}
     assert set(threads_of_children(tree)) <= {1}
 
 
-def states_of_children(tree: Tree) -> list[str]:
+def states_of_children(tree: Tree) -> list[bytes]:
     """Of all but the root; a zombie has no folder that could be looked at."""
     return [look.state for look in trees._looks() if look.session == tree._root and look.pid != tree._root]  # noqa: SLF001
 
