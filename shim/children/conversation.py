@@ -5,7 +5,7 @@ No answer of a child is believed that may be another request's: what came before
 
 from __future__ import annotations
 
-from shim.children.kept import READY, READY_BYTES, Kept
+from shim.children.kept import READY, READY_BYTES, Kept, KeptByEnvelope
 from shim.errors import NotReady, seconds
 from shim.invocation import now
 from shim.outcome import Ended, Exited, Misbehaved, NotStarted, Refused, Replied, Signaled, Stopped, ending
@@ -61,6 +61,7 @@ class Conversation:
         self._parent = parent
         self._ahead = ahead
         self._successes = {0, *(code for code, name in settings.exit_codes.items() if name == "ok")}
+        self._kind = KeptByEnvelope if settings.framing == "envelope" else Kept
         self._says_ready = settings.ready
         self._ready_within = settings.ready_within_ms / 1000
         self._greets = False
@@ -68,7 +69,7 @@ class Conversation:
 
     def make(self, ahead: Request) -> Kept:
         """A child that is not started yet, and that says that it is ready, where it has to."""
-        child = self._parent.make(Kept, ahead)
+        child = self._parent.make(self._kind, ahead)
         if self._says_ready:
             child.ready = False
             child.framing = Line(READY_BYTES)

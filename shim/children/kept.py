@@ -88,11 +88,6 @@ class Kept(Child):
             size -= self._read_reply(select.POLLIN)
         self._close(self._reply)
 
-    def _read_reply(self, event: int) -> int:
-        if isinstance(self.framing, Envelope):  # whose lines go to the log one by one, but within a long one
-            self._chunk = LARGE_PIPE_SIZE if self.framing.is_long else self.log.chunk
-        return super()._read_reply(event)
-
     def dies_within(self, seconds: float, deadline: Deadline) -> bool:
         """Whether it ends in so many seconds, and within the deadline."""
         until = deadline.before(now() + seconds)
@@ -126,3 +121,12 @@ class Kept(Child):
             return bool(self._born) and not has_ended(self.pid)
         except ChildProcessError:  # who attends to it has reaped it
             return False
+
+
+class KeptByEnvelope(Kept):
+    """The same, whose lines go to the log one by one, unless they are replies: less is read at a time, but within a long one."""
+
+    def _read_reply(self, event: int) -> int:
+        if isinstance(self.framing, Envelope):  # it is asked to be ready in lines
+            self._chunk = LARGE_PIPE_SIZE if self.framing.is_long else self.log.chunk
+        return super()._read_reply(event)
