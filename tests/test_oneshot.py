@@ -444,31 +444,6 @@ def test_run_gives_the_replys_own_bytes(actor: str) -> None:
         assert json.loads(runner.run(shim.Invocation({}, None))) == "text é"
 
 
-def test_a_tmp_of_its_own_is_there_for_the_child_and_gone_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", None)
-    deep = "i=0; while [ $i -lt 1500 ] && mkdir d && cd d; do i=$((i+1)); done; true"
-    script = (
-        'cd "$TMPDIR" && mkdir -p a/b/c/d && touch a/b/c/d/f && ln -s / a/l && echo "$TMPDIR" && chmod 000 a/b/c/d a/b/c a/b a; '
-        + deep
-    )
-    with Shim("sh", args=["-c", script], output="text", tmp="fresh") as runner:
-        folders = [runner({}).strip() for _ in range(2)]
-
-    assert len(set(folders)) == 2
-    assert all(folder.startswith(f"{tmp_path}/shim-") for folder in folders)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_no_place_for_a_tmp_of_its_own_is_not_runnable(actor: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
-
-    with pytest.raises(shim.ExecutableNotRunnable, match="no folder for its temporary files could be made"):
-        Shim(actor, tmp="fresh")({})
-
-
 def test_a_deadline_far_away_is_none_to_the_kernel(actor: str) -> None:
     """poll(2) takes at most 2**31 milliseconds."""
     assert Shim(actor, args=["write:1:" + hexed("1")], output="json")({}, LambdaContext(timeout=4e9)) == 1

@@ -65,14 +65,16 @@ class OneShot:
         """What the child did with the request. Nothing of it is left afterwards."""
         if deadline.lambda_at is not None and deadline.lambda_at - now() < SHORTEST:
             return NotStarted(None)
-        child: Child | None = None
+        taken: list[Child] = []  # the child, as soon as there is one: an interrupt between two steps would lose it
         try:
-            child = self._spares.take(request) if self._spares is not None else None
-            if child is None:
-                child = self._parent.make(self._kind, request)
-                self._parent.start(child, request)
+            if self._spares is not None:
+                self._spares.take(request, taken)
+            if taken:
+                taken[0].serve(request.framing, self._parent.lines_to(request))
             else:
-                child.serve(request.framing, self._parent.lines_to(request))
+                taken.append(self._parent.make(self._kind, request))
+                self._parent.start(taken[0], request)
+            (child,) = taken
             child.sink, child.deliver_until = request.sink, deadline.stop_at
             child.send(request.body)
             while not (child.gone or request.framing.overflowed) and child.attend(deadline.stop_at):
@@ -81,9 +83,9 @@ class OneShot:
         except ExecutableError as refusal:
             return NotStarted(refusal)
         except ChildProcessError as error:
-            raise self._parent.lost(child, request, deadline) from error
+            raise self._parent.lost(taken[0] if taken else None, request, deadline) from error
         except BaseException:
-            if child is not None and not child.over:
+            for child in taken:
                 self._parent.destroy(child)
             raise
         if not child.is_delivered and isinstance(outcome, (Exited, Signaled)):

@@ -56,6 +56,13 @@ class Parent:
 
             self._memory = Memory
         self._fresh_tmp = settings.tmp == "fresh"
+        if self._fresh_tmp:
+            from shim.children import temporary  # noqa: PLC0415 - only where it is asked for
+
+            try:  # at init, where no interrupt leaves the files by which Python finds out where it may write
+                temporary.place()
+            except OSError:
+                pass  # each invocation tells its caller
         self._pidfds = has_pidfd()
 
     def lines_to(self, request: Request) -> Callable[[bytes | bytearray], None]:
@@ -81,7 +88,8 @@ class Parent:
             from shim.children import temporary  # noqa: PLC0415 - only where it is asked for
 
             try:
-                child.tmp = temporary.make()
+                child.tmp = temporary.place()
+                temporary.make(child.tmp)
             except OSError as refusal:
                 raise no_tmp(refusal, executable=self.name) from None
             environment = {**environment, b"TMPDIR": os.fsencode(child.tmp)}
@@ -101,20 +109,23 @@ class Parent:
     def destroy(self, child: Child) -> None:
         """Kills the child and what it left behind, whatever its state."""
         try:
-            child.destroy(alone=self._alone)
+            if not child.over:
+                child.destroy(alone=self._alone)
         finally:
             self._remove_tmp(child, None, until=now() + 1)
 
     def _remove_tmp(self, child: Child, request: Request | None, *, until: float) -> None:
-        folder, child.tmp = child.tmp, None
+        folder = child.tmp
         if folder is None:
             return
         from shim.children import temporary  # noqa: PLC0415 - only where it is asked for
 
-        temporary.remove(folder, until=until)
-        if os.path.lexists(folder):
+        is_gone = temporary.remove(folder, until=until)
+        child.tmp = None  # now: an interrupt before has it removed by who destroys the child
+        if not is_gone:
+            why = "in time" if now() > until else "since this user may not, or something is mounted there"
             self.log.note(
-                f"{folder}, the temporary files of an invocation, could not be removed in time",
+                f"{folder}*, the temporary files of an invocation, could not all be removed {why}",
                 request_id=request.request_id if request else None,
             )
 

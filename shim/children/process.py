@@ -295,7 +295,7 @@ class Child:
         self._pipes.clear()
         self._pidfds.clear()
         self._shut(list(self._open))
-        sweep.driven.pop(self.mark, None)
+        sweep.forget(self.mark)
         self.over = True
 
     def _empty(self, until: float) -> None:

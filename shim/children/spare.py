@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the enums that `signal` puts around it cost a cold start 0.3 ms
 
+FIRST, LAST = (0,), (-1,)
+
 
 class Spares:
     """Keeps so many spares. Several threads may take some.
@@ -46,15 +48,15 @@ class Spares:
         self._closed = False
         lifetime.watch(self)
 
-    def take(self, request: Request) -> Child | None:
-        """The oldest spare that lives and is not too old, for that request; None where there is none.
+    def take(self, request: Request, taken: list[Child]) -> None:
+        """Moves the oldest spare that lives and is not too old there, for that request, if there is one. Who is interrupted finds it there, too.
 
         One that ended before it was asked did not wait for a request: what it wrote is no reply to one.
         """
-        while self._waiting:
-            child = self._pop(0)
+        while self._pop(taken, FIRST):
+            (child,) = taken
             if self._has_ended(child):
-                self._end(child, now())
+                self._end(taken, now())
                 self._parent.log.note(
                     f"a spare of {self._parent.name} had ended before it was asked: spares are for programs that wait for their standard input",
                     request_id=request.request_id,
@@ -62,9 +64,9 @@ class Spares:
             elif self._wear.is_reached(child):
                 # At once: its grace would be the invocation's time, and it was asked nothing.
                 self._parent.destroy(child)
+                taken.clear()
             else:
-                return child
-        return None
+                return
 
     def _has_ended(self, child: Child) -> bool:
         try:
@@ -72,46 +74,48 @@ class Spares:
         except ChildProcessError:  # and somebody else has reaped it
             return True
 
-    def _pop(self, at: int = -1) -> Child:
-        """Takes one out: it waits no more."""
-        child = self._waiting.pop(at)
-        sweep.waiting.pop(child.pid, None)
-        return child
+    def _pop(self, taken: list[Child], at: tuple[int] = LAST) -> bool:
+        """Moves one that waits no more there, in one call: an interrupt on the way would lose it. Tells whether there was one."""
+        try:
+            taken.extend(map(self._waiting.pop, at))
+        except IndexError:
+            return False
+        sweep.waiting.pop(taken[-1].pid, None)
+        return True
 
     def fill(self) -> None:
         """Starts as many as are missing. What can't be started is left to the next invocation, which tells its caller why."""
         if not self._filling.acquire(blocking=False):  # another thread does it, or this one in the middle of it
             return
+        started: list[Child] = []
         try:
             while len(self._waiting) < self._wanted and not self._closed:
-                child = self._start()
-                sweep.waiting[child.pid] = child.mark
-                self._waiting.append(child)
+                self._start(started)
+                sweep.waiting[started[0].pid] = started[0].mark
+                self._waiting.extend(map(started.pop, LAST))  # in one call, likewise
             if self._closed:  # by another thread, meanwhile
                 self.dismiss()
         except ExecutableError:
             pass
+        except BaseException:
+            for child in started:
+                self._parent.destroy(child)
+            raise
         finally:
             self._filling.release()
 
-    def _start(self) -> Child:
+    def _start(self, started: list[Child]) -> None:
         ahead = self._ahead()
-        child = self._parent.make(self._kind, ahead)
-        try:
-            self._parent.start(child, ahead)
-        except ExecutableError:
-            raise
-        except BaseException:
-            self._parent.destroy(child)
-            raise
-        return child
+        started.append(self._parent.make(self._kind, ahead))
+        self._parent.start(started[0], ahead)
 
     def dismiss(self) -> None:
         """Takes all spares down."""
         self._tell(self._waiting)
         until = now() + self.grace
-        while self._waiting:
-            self._end(self._pop(), until)
+        ending: list[Child] = []
+        while self._pop(ending):
+            self._end(ending, until)
 
     def close(self) -> None:
         """As `dismiss`, for ever."""
@@ -135,8 +139,9 @@ class Spares:
 
     def bury(self) -> None:
         """SIGKILL to all that are there."""
-        while self._waiting:
-            self._end(self._pop(), now())
+        ending: list[Child] = []
+        while self._pop(ending):
+            self._end(ending, now())
 
     def _tell(self, children: list[Child]) -> None:
         for child in children:
@@ -146,19 +151,22 @@ class Spares:
     def __del__(self) -> None:
         """Nobody can take one any more."""
         if lifetime.is_collecting():
-            while self._waiting:
-                self._pop().kill_quietly()
+            dropped: list[Child] = []
+            while self._pop(dropped):
+                dropped.pop().kill_quietly()
         else:
             self.close()
 
     def was_forked(self) -> None:
         """In a forked process: the spares are another's."""
-        while self._waiting:
-            self._pop().abandon()
+        theirs: list[Child] = []
+        while self._pop(theirs):
+            theirs.pop().abandon()
         self._filling = allocate_lock()
 
-    def _end(self, child: Child, until: float) -> None:
-        """Ends one that was told to, when that instant has come."""
+    def _end(self, ending: list[Child], until: float) -> None:
+        """Ends the one that is there and was told to, when that instant has come, and takes it out."""
+        (child,) = ending
         try:
             while not child.gone and child.attend(until):
                 pass
@@ -170,3 +178,4 @@ class Spares:
         except BaseException:
             self._parent.destroy(child)
             raise
+        ending.clear()

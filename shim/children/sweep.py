@@ -39,6 +39,12 @@ _subreaper = False
 _loadavg: int | None = None
 
 
+def forget(mark: bytes) -> None:
+    """The child with that mark is driven no more."""
+    for pid in driven.pop(mark, ()):
+        waiting.pop(pid, None)
+
+
 def set_subreaper(on: bool) -> None:
     """Makes this process the parent of every orphan among its descendants, so that none is out of reach; or no longer.
 

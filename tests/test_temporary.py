@@ -1,0 +1,165 @@
+"""A child's own folder for temporary files: it goes with the child, and nothing else goes with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import shim
+from shim import Shim
+from shim.children import temporary
+from shim.invocation import now
+from tests.conftest import missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEEP = "i=0; while [ $i -lt 1500 ] && mkdir d && cd d; do i=$((i+1)); done; true"
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where such folders are made."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return folder
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Callable[[], dict[str, int]]:
+    """A folder that is nobody's temporary one: what is in it, itself included, and what may be done with that."""
+    folder = tmp_path / "victim"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "file").write_text("precious")
+    folder.chmod(0o755)
+
+    def content() -> dict[str, int]:
+        return {str(path): path.stat().st_mode for path in (folder, *folder.rglob("*"))}
+
+    return content
+
+
+def run(script: str) -> Any:
+    with Shim("sh", args=["-c", script], output="text", tmp="fresh") as runner:
+        return runner({})
+
+
+def test_it_is_there_for_the_child_and_gone_after_it(base: Path) -> None:
+    script = (
+        'cd "$TMPDIR" && mkdir -p a/b/c/d && touch a/b/c/d/f && ln -s / a/l && echo "$TMPDIR" && chmod 000 a/b/c/d a/b/c a/b a; '
+        + DEEP
+    )
+    with Shim("sh", args=["-c", script], output="text", tmp="fresh") as runner:
+        folders = [runner({}).strip() for _ in range(2)]
+
+    assert len(set(folders)) == 2
+    assert all(folder.startswith(f"{base}/shim-") for folder in folders)
+    assert list(base.iterdir()) == []
+
+
+def test_where_there_is_no_place_for_it_nothing_can_be_run(actor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/nowhere/at/all")
+
+    with pytest.raises(shim.ExecutableNotRunnable, match="no folder for its temporary files could be made"):
+        Shim(actor, tmp="fresh")({})
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'rm -r "$TMPDIR"; ln -s {victim} "$TMPDIR"',
+        'mv "$TMPDIR" {away}; ln -s {victim} "$TMPDIR"',
+        'ln -s {victim} "$TMPDIR/link"; mkdir "$TMPDIR/d"; ln -s {victim}/inner "$TMPDIR/d/link"; ln {victim}/inner/file "$TMPDIR/d/same"',
+        'rm -r "$TMPDIR"; ln -s {victim}/inner/file "$TMPDIR"',
+        'rm -r "$TMPDIR"; echo x > "$TMPDIR"',
+        'rm -r "$TMPDIR"; mkfifo "$TMPDIR"',
+        'rm -r "$TMPDIR"; mkdir "$TMPDIR"; echo x > "$TMPDIR/x"',
+        'rm -r "$TMPDIR"',
+        'cd "$TMPDIR"; for n in 1 2 3; do mkdir -p "shim-$n/.0" ".$n" "a b/-rf/c"; echo x > ".$n/x"; done',
+    ],
+)
+def test_whatever_is_in_its_place_goes_and_nothing_that_it_leads_to(
+    script: str, base: Path, victim: Callable[[], dict[str, int]], tmp_path: Path
+) -> None:
+    before = victim()
+    run(script.replace("{victim}", str(tmp_path / "victim")).replace("{away}", str(tmp_path / "away")))
+
+    assert victim() == before
+    assert list(base.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ['"$TMPDIR"', '"$TMPDIR/inner"'])
+def test_what_is_mounted_there_is_not_emptied(
+    place: str, base: Path, victim: Callable[[], dict[str, int]], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = victim()
+    done = run(f"mkdir -p {place}; mount --bind {tmp_path}/victim {place} 2>/dev/null && echo mounted || true")
+    after = victim()
+    for folder in (*base.rglob("*"), *base.iterdir()):
+        subprocess.run(["umount", folder], check=False, capture_output=True)
+    if not done:
+        missing("the right to mount")
+
+    assert after == before == victim()
+    assert "the temporary files of an invocation, could not all be removed since" in capfd.readouterr().err
+
+
+def test_a_child_may_lock_itself_out() -> None:
+    """For root nothing is locked: as somebody else."""
+    if os.getuid() != 0:
+        missing("root, who can become somebody else")
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        os.chmod(base, 0o777)  # noqa: S103 - it is for somebody else
+        if (pid := os.fork()) == 0:
+            try:
+                os.setgid(65534)
+                os.setuid(65534)
+                folder = f"{base}/shim-1"
+                temporary.make(folder)
+                for path in ("a/b/c", "a/d"):
+                    os.makedirs(f"{folder}/{path}")
+                    Path(folder, path, "file").touch()
+                for path in ("a/b/c", "a/b", "a/d", "a", "."):
+                    os.chmod(f"{folder}/{path}", 0)
+                os._exit(0 if temporary.remove(folder, until=now() + 5) else 1)
+            except BaseException:
+                os._exit(2)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        assert (code, os.listdir(base)) == (0, [])
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # of a file that was open then, which Python closes
+@pytest.mark.parametrize("spare", [0, 1])
+def test_an_interrupt_at_any_moment_leaves_none(base: Path, spare: int) -> None:
+    """As Ctrl-C, or a handler of the function's own that raises."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    script = 'mkdir -p "$TMPDIR/a/b/c"; read -r line; exit 0'
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with Shim("sh", args=["-c", script], output="text", tmp="fresh", spare=spare) as runner:
+            for step in range(300):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 1e-5 + step * 1e-5)
+                    runner({})
+                except KeyboardInterrupt:
+                    pass
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert list(base.iterdir()) == []
