@@ -57,11 +57,14 @@ def unpacked(
     except OSError as error:
         raise PackageError(f"{archive} can't be unpacked: {error.filename}: {error.strerror}") from None
     with workshop as place:
+        own = os.fsdecode(
+            os.fsencode(os.path.basename(os.path.abspath(archive)))[-200:]
+        )  # a name has 255 bytes at most
         package = Unpacked(
             archive,
             os.path.join(place, "task"),
             os.path.join(place, "runtime"),
-            (os.path.join(place, os.path.basename(os.path.abspath(archive)) + ".unpacked"),),
+            (os.path.join(place, f"{own}.unpacked"),),
             identity_of(archive),
         )
         os.mkdir(package.runtime)

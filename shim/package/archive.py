@@ -15,10 +15,19 @@ import stat
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from shim.errors import PackageError
-from shim.package.tree import DATA, UNIX, UNREADABLE, of_zip, placed, refuse_collisions
+from shim.package.tree import (
+    DATA,
+    LONGEST_LINK,
+    UNIX,
+    UNREADABLE,
+    of_zip,
+    placed,
+    refuse_collisions,
+    strangeness,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,10 +38,8 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest time that the format has."""
 LIMIT = 1024 * 1024 * 1024
 """Bytes that are unpacked at most, four times what Lambda takes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
-LONGEST_LINK = 4096
-"""The longest target that the kernel takes (PATH_MAX)."""
-ENCRYPTED = 0x1
-"""A bit of ZipInfo.flag_bits."""
+DEEPEST = 256
+"""Folders in one another at most. Python 3.11 removes them by a function that calls itself, and has a limit to that."""
 PERMISSIONS = 0o777
 """What is kept of a mode: no set-user-ID and the like."""
 
@@ -58,10 +65,14 @@ def write(
     Raises:
         PackageError: a file can't be read, or is another than `sums` says; or the archive can't be written.
     """
+    if path.endswith("/"):
+        raise PackageError(f"{path} can't be written: it names a folder; name a file in it")
     place = os.path.realpath(path)
     if os.path.lexists(place) and not os.path.isfile(place):
         raise PackageError(f"{path} can't be written: it is there, and no file; name another with -o")
-    unfinished = f"{place}.{secrets.token_hex(4)}.part"
+    folder, own = os.path.split(place)
+    own = os.fsdecode(os.fsencode(own)[:200])  # a name has 255 bytes at most, this one too
+    unfinished = os.path.join(folder, f"{own}.{secrets.token_hex(4)}.part")
     try:
         try:
             descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -102,10 +113,13 @@ def checksum(file: File) -> str:
     """Its SHA-256, in hexadecimal digits.
 
     Raises:
-        PackageError: it can't be read.
+        PackageError: it can't be read, or grows: its end might never be reached.
     """
     digest = hashlib.sha256()
+    left = file.size
     for piece in file.pieces():
+        if (left := left - len(piece)) < 0:
+            raise PackageError(f"{file.origin} grows while it is read; try again when it is done")
         digest.update(piece)
     return digest.hexdigest()
 
@@ -126,6 +140,8 @@ def opened(path: str) -> Iterator[ZipFile]:
     except UNREADABLE as error:
         raise PackageError(f"{path} is no zip archive that can be read: {error}; pack it again") from None
     with archive:
+        if not all(info.filename for info in archive.infolist()):  # zipfile itself stumbles over it
+            raise PackageError(f"{path} is no zip archive that can be read: a file in it has no name; pack it again")
         yield archive
 
 
@@ -174,18 +190,20 @@ def unpack(path: str, folder: str, *, limit: int = LIMIT) -> None:
 def _unpack(archive: ZipFile, folder: str, limit: int) -> None:
     files = []
     folders = {placed(info.filename) for info in archive.infolist() if info.is_dir()} - {""}
-    infos = [info for info in archive.infolist() if not info.is_dir()]
-    for file, info in zip(of_zip(archive), infos, strict=True):
+    for file in of_zip(archive):
         name = placed(file.name)
         if stat.S_ISDIR(file.mode) and not file.size:
             folders.add(name)
         else:
-            _refuse_strange(file, name, info)
+            _refuse_strange(file, name)
             files.append(replace(file, name=name))
     refuse_collisions(files, folders)
     if sum(file.size for file in files) > limit:
         raise _too_large(limit)
-    for name in folders | {os.path.dirname(file.name) for file in files}:
+    folders |= {os.path.dirname(file.name) for file in files}
+    if (depth := max((name.count("/") + 1 for name in folders), default=0)) > DEEPEST:
+        raise PackageError(f"its folders are {depth} deep, one in the other, and {DEEPEST} is the most")
+    for name in folders:
         _make_folder(folder, name)
     left = limit
     for file in files:
@@ -194,16 +212,15 @@ def _unpack(archive: ZipFile, folder: str, limit: int) -> None:
     _link([file for file in files if file.is_link], folder)
 
 
-def _refuse_strange(file: File, name: str, info: ZipInfo) -> None:
+def _refuse_strange(file: File, name: str) -> None:
     """What no package has, or not every reader reads."""
     if not name:
         raise PackageError(f"a file has the name {file.name!r}")
     if not (stat.S_ISREG(file.mode) or file.is_link):
         raise PackageError(f"{name!r} is neither a file, a folder nor a link, but {stat.filemode(file.mode)}")
-    if info.flag_bits & ENCRYPTED:
-        raise PackageError(f"{name!r} is encrypted; pack it without a password")
-    if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-        raise PackageError(f"{name!r} is compressed by method {info.compress_type}; pack it with deflate (8)")
+    if (strange := strangeness(file)) is not None:
+        sentence, cure = strange
+        raise PackageError(f"{name!r} {sentence}; {cure}")
     if file.is_link and file.size > LONGEST_LINK:
         raise PackageError(f"{name!r} is a link with a target of {file.size} bytes")
 

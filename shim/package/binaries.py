@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from shim.elf import ET_CORE, ET_REL, Elf, ElfInvalid
 from shim.package.ground import BUILD_AGAIN, error, warning
 from shim.package.libraries import closure
-from shim.package.loaders import PAGE
-from shim.package.targets import GLIBC_FAMILY, LOADERS
+from shim.package.loaders import MUSL_ITSELF, PAGE
+from shim.package.targets import GLIBC_FAMILY, LOADERS, RUNTIMES
 from shim.package.taskroot import TASK_ROOT
 from shim.package.versions import judge_versions
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 NOWHERE = "is nowhere"
 """How `Library.trouble` begins where the loader would go on to the system's folders."""
-OF_PYTHON = re.compile(r"libpython3(\.\d+)?\.so(\.1\.0)?")
-"""Python's own library, which its runtimes have in /var/lang/lib."""
+OF_PYTHON = re.compile(r"libpython3(?:\.(\d+))?\.so(\.1\.0)?")
+"""Python's own library, which its runtimes have in /var/lang/lib, each that of its own version."""
 USUAL = {
     "x86_64": (LOADERS["x86_64"], f"/usr{LOADERS['x86_64']}"),
     "arm64": (
@@ -157,12 +157,14 @@ def _of_missing(name: str, library: Library, closed: Closure, ground: Ground, *,
     """A library that is not in the package, or not one that the loader takes."""
     by = ground.root.file(library.needed_by[0]) or name
     machine = closed.elf.machine
+    if is_alone and closed.elf.libc == "musl" and MUSL_ITSELF.match(library.name):
+        return None  # the loader that the package brings is that library
     is_refused = not library.trouble.startswith(NOWHERE)
     _, _, seen = library.trouble.partition("; ")
     if not is_refused and not is_alone:
         if ground.target.has(library.name, machine) or library.name in LOADERS.values():
             return None
-        if OF_PYTHON.fullmatch(library.name) and not ground.function.is_custom:
+        if _is_of_python(library.name, ground):
             return None
         if closed.elf.libc == "musl" and closed.loader is not None:
             return None  # that its loader is missing is said
@@ -181,6 +183,17 @@ def _of_missing(name: str, library: Library, closed: Closure, ground: Ground, *,
         f"it needs the library {library.name}, which is neither in the package nor on {ground.target.name}{shown}"
     )
     return error(by, f"{sentence}{_search_of(closed)}", _where_to_put(library.name, ground))
+
+
+def _is_of_python(library: str, ground: Ground) -> bool:
+    """Whether the runtime's Python has it; any Python's, where nothing tells which that is."""
+    found = OF_PYTHON.fullmatch(library)
+    if found is None or ground.function.is_custom:
+        return False
+    python = f"3.{found[1]}"
+    return found[1] is None or (
+        python == ground.function.python if ground.function.python else f"python{python}" in RUNTIMES
+    )
 
 
 def _search_of(closed: Closure) -> str:

@@ -6,6 +6,7 @@ package and on that interpreter, whose compiler may change a little from 3.X.Y t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -32,6 +33,8 @@ ISOLATED = ("-s", "-S", "-P", "-B", "-X", "utf8", "-W", "ignore")
 """Nothing but the standard library is there, and nothing is said. Not `-I`, which would ignore the next."""
 VARIABLES = {"PYTHONHASHSEED": "0"}
 """Those of its variables that count; all other PYTHON* are taken away."""
+FULL = errno.ENOSPC, errno.EDQUOT
+"""Why an interpreter that works can't write."""
 COMPILER = """
 import importlib.util, json, marshal, sys
 
@@ -66,11 +69,14 @@ def compiled(files: Iterable[File], python: str) -> list[File]:
     """
     modules = sorted((file for file in files if file.name.endswith(".py")), key=lambda file: file.name)
     with TemporaryDirectory(prefix="shim-compile-") as folder:
-        with open(os.path.join(folder, "places.json"), "w", encoding="utf-8") as places:
-            json.dump([f"{TASK_ROOT}/{module.name}" for module in modules], places)
-        for number, module in enumerate(modules):
-            with open(os.path.join(folder, f"{number}.py"), "wb") as copy:
-                copy.writelines(module.pieces())
+        try:
+            with open(os.path.join(folder, "places.json"), "w", encoding="utf-8") as places:
+                json.dump([f"{TASK_ROOT}/{module.name}" for module in modules], places)
+            for number, module in enumerate(modules):
+                with open(os.path.join(folder, f"{number}.py"), "wb") as copy:
+                    copy.writelines(module.pieces())
+        except OSError as error:
+            raise _full(folder, str(error.strerror)) from None
         for interpreter in _interpreters(python):
             if found := _compiled_by(interpreter, modules, python, folder):
                 return found
@@ -95,7 +101,10 @@ def _compiled_by(interpreter: str, modules: Sequence[File], python: str, folder:
             f"{interpreter} can't compile",
             environ,
         )
-    except PackageError:
+    except PackageError as error:
+        for number in FULL:  # no fault of the interpreter's: without its byte code it would be another package
+            if (said := os.strerror(number)) in str(error):
+                raise _full(folder, said) from None
         return []
     begins = MAGIC[python].to_bytes(2, "little") + b"\r\n" + UNCHECKED.to_bytes(4, "little")
     found = []
@@ -109,6 +118,10 @@ def _compiled_by(interpreter: str, modules: Sequence[File], python: str, folder:
             return []
         found.append(File(_place(module.name, python), DATA, len(content), content))
     return found
+
+
+def _full(folder: str, said: str) -> PackageError:
+    return PackageError(f"no byte code can be written to {folder}: {said}; let TMPDIR name a folder with more room")
 
 
 def _interpreters(python: str) -> Iterator[str]:

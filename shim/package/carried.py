@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from filecmp import cmp
 from typing import TYPE_CHECKING
 
 from shim.elf import MAGIC, ElfInvalid
@@ -47,6 +48,9 @@ def carried(needs: Iterable[Closure], packed: Collection[File], target: Target) 
         needs: of all programs and libraries in the package.
         packed: the package's files so far: what is there already is not carried twice.
         target: what runs them.
+
+    Raises:
+        PackageError: a name is that of two different libraries.
     """
     names = {file.name for file in packed}
     sources = {os.path.realpath(file.source) for file in packed if isinstance(file.source, str)}
@@ -55,9 +59,17 @@ def carried(needs: Iterable[Closure], packed: Collection[File], target: Target) 
         for library in closed.libraries:
             if library.file is None or "/" in library.name or not _lacks(target, library.name, closed):
                 continue
-            file = os.path.realpath(library.file)
-            if file not in sources and not {library.name, f"{FOLDER}/{library.name}"} & names:
-                found.setdefault(library.name, File(f"{FOLDER}/{library.name}", PROGRAM, os.path.getsize(file), file))
+            path = os.path.realpath(library.file)
+            if path in sources or {library.name, f"{FOLDER}/{library.name}"} & names:
+                continue
+            file = File(f"{FOLDER}/{library.name}", PROGRAM, os.path.getsize(path), path)
+            other = found.setdefault(library.name, file)
+            if other.source != path and not cmp(str(other.source), path, shallow=False):
+                # Here each program finds its own, by its RUNPATH say; in one folder the second would get the first one's.
+                raise PackageError(
+                    f"two programs need a {library.name}, and not the same: {other.origin} and {path}; pack them apart, or"
+                    f" include the one that suits both (--include {path}:{FOLDER}/{library.name})"
+                )
     return list(found.values())
 
 

@@ -13,6 +13,7 @@ from shim.package.binaries import judge_glibc, judge_library
 from shim.package.contents import (
     folder_that_holds_all,
     judge_kinds,
+    judge_members,
     judge_modes,
     judge_names,
     judge_sizes,
@@ -20,7 +21,7 @@ from shim.package.contents import (
     stands_below,
 )
 from shim.package.dependencies import OF_SHIM, judge_dependencies, judge_handler
-from shim.package.function import candidates, function_of, is_console_script, target_for
+from shim.package.function import LIBRARY, candidates, function_of, is_console_script, target_for
 from shim.package.ground import Ground, warning
 from shim.package.programs import judge_executable
 from shim.package.sums import judge_sums
@@ -107,6 +108,7 @@ def judge(  # noqa: PLR0913 - each stands for itself
         root, target or target_for(function.python), architecture or _architecture(root, function), function
     )
     problems += judge_names(files)
+    problems += judge_members(files)
     problems += _judge_executables(ground)
     problems += judge_dependencies(ground)
     problems += [] if handler is None else judge_handler(handler, ground)
@@ -173,7 +175,7 @@ def _judge_others(ground: Ground) -> Iterator[Problem]:
 
 
 def _is_program(name: str, ground: Ground) -> bool:
-    if ".so" in posixpath.basename(name):
+    if LIBRARY.search(name):
         return False
     try:
         return Elf(ground.root.content(f"{TASK_ROOT}/{name}")).is_program
@@ -217,7 +219,10 @@ def _softened(problem: Problem) -> Problem:
 def _in_order(problems: Iterable[Problem]) -> list[Problem]:
     """The errors first; what many files have in common once."""
     alike: dict[tuple[str, str, str], list[Problem]] = {}
-    for problem in dict.fromkeys(problems):
+    said = dict.fromkeys(problems)
+    for problem in said:
+        if problem.severity == "warning" and problem._replace(severity="error") in said:
+            continue
         alike.setdefault((problem.severity, problem.sentence, problem.cure), []).append(problem)
     merged: list[Problem] = []
     for same in alike.values():

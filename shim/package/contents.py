@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shim.errors import PackageError
 from shim.package.ground import error, warning
 from shim.package.taskroot import LARGEST, TASK_ROOT, TaskRoot, parents, target_of
-from shim.package.tree import placed
+from shim.package.tree import LONGEST_LINK, placed, strangeness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -95,7 +95,28 @@ def judge_kinds(ground: Ground) -> Iterator[Problem]:
             yield error(name, sentence, "leave it out")
 
 
+def judge_members(files: Sequence[File]) -> Iterator[Problem]:
+    """Files of a zip that nobody can unpack, and with them the whole: each is read to its end, where its checksum stands.
+
+    Not those of a zip that is too large, which is said in any case: a small one may have any size unpacked.
+    """
+    is_small = sum(file.size for file in files) <= LARGEST
+    for file in files:
+        try:
+            if (strange := strangeness(file)) is not None:
+                yield error(_shown(file.name), f"it {strange[0]}", strange[1])
+            elif is_small and isinstance(file.source, tuple):
+                for _ in file.pieces():
+                    pass
+        except PackageError as unreadable:
+            yield error(_shown(file.name), str(unreadable), "package it again")
+
+
 def _judge_link(name: str, link: File, ground: Ground) -> Iterator[Problem]:
+    if link.size > LONGEST_LINK:
+        sentence = f"it is a link with a target of {link.size} bytes, more than any has"
+        yield error(name, sentence, "package what it should lead to")
+        return
     target = target_of(link)
     place = ground.root.real(f"{TASK_ROOT}/{name}")
     if not target or "\0" in target:
@@ -136,7 +157,7 @@ def judge_modes(files: Sequence[File], ground: Ground) -> Iterator[Problem]:
 
 def judge_sizes(files: Sequence[File], zipped: int | None) -> Iterator[Problem]:
     """Lambda's limits."""
-    unpacked = sum(file.size for file in files if stat.S_ISREG(file.mode))
+    unpacked = _unpacked(files)
     if unpacked > LARGEST:
         sentence = (
             f"the files have {unpacked / MB:.1f} MB unpacked, and Lambda takes {LARGEST // MB} MB, with all layers"
@@ -146,7 +167,13 @@ def judge_sizes(files: Sequence[File], zipped: int | None) -> Iterator[Problem]:
             sentence,
             "leave out what is not needed, strip programs of their symbols (strip), or use a container image",
         )
-    if zipped is not None and zipped > UPLOADED:
+    if zipped is not None:
+        yield from judge_upload(zipped)
+
+
+def judge_upload(zipped: int) -> Iterator[Problem]:
+    """Which way a zip of that size must go to Lambda, if not the usual one."""
+    if zipped > UPLOADED:
         sentence = f"the zip has {zipped / MB:.1f} MB, and Lambda takes {UPLOADED // MB} MB in an upload"
         yield warning(
             "", sentence, "upload it to S3, and let the function take it from there (--code S3Bucket=…,S3Key=…)"
@@ -159,6 +186,10 @@ def stands_below(folder: str, what: str) -> Problem:
     return error(
         "", sentence, f"zip what is in that folder: (cd {posixpath.basename(folder)} && zip -r ../function.zip .)"
     )
+
+
+def _unpacked(files: Sequence[File]) -> int:
+    return sum(file.size for file in files if stat.S_ISREG(file.mode))
 
 
 def _shown(name: str) -> str:

@@ -20,6 +20,15 @@ WRAPPER = "shim/runtime/wrapper"
 OF_SHIM = re.compile(r"(shim|orjson|psutil|h11)/|shim\.toml$")
 """Files without which `shim` does not start."""
 HANDLER = "shim.handler"
+LIBRARIES = {
+    name: re.compile(rf"{name}/{module}(\.cpython-3\d+-(x86_64|aarch64)-linux-gnu|\.abi3)?\.so")
+    for name, module in (("orjson", "orjson"), ("psutil", "_psutil_linux"))
+}
+"""The library of a package without which it can't be imported, as Python on Lambda looks for it: not one for macOS, Windows or musl, nor one for a Python
+without a GIL (cpython-313t)."""
+LIBRARY_OF_ANY = re.compile(r"[^/]+/[^/]+\.(so|pyd|dylib|dll)$")
+MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
+"""Lambda's word for an architecture → pip's."""
 
 
 def judge_dependencies(ground: Ground) -> Iterator[Problem]:
@@ -53,6 +62,15 @@ def _judge_packages(ground: Ground) -> Iterator[Problem]:
         if not _has_package(ground, name):
             sentence = f"the package {name}, which {why}, is not there"
             yield error("", sentence, f"package it, as shim pack does, or with pip install --target PACKAGE {name}")
+        elif not _can_be_imported(name, ground):
+            found = sorted(
+                other for other, _ in ground.root if LIBRARY_OF_ANY.match(other) and other.startswith(f"{name}/")
+            )
+            has = f"has {found[0]}, which Python on Lambda passes over" if found else "has no library at all"
+            sentence = f"the package {name}, which {why}, can't be imported: it {has}"
+            machine = MACHINES.get(ground.architecture or "", "x86_64")
+            cure = f"pip install --target PACKAGE --only-binary=:all: --platform manylinux2014_{machine} {name}"
+            yield error(name, sentence, f"package the one for Linux and glibc, as shim pack does, or with {cure}")
 
 
 def _judge_python(ground: Ground) -> Iterator[Problem]:
@@ -112,6 +130,14 @@ def _has_module(ground: Ground, module: str) -> bool:
     if any(ground.root.at(name) is not None for name in names):
         return True
     return any(name.startswith(f"{module}.") and name.endswith(".so") for name, _ in ground.root)
+
+
+def _can_be_imported(name: str, ground: Ground) -> bool:
+    """Whether its library is there; one that has no code at all needs none."""
+    code = ground.root.at(f"{name}/__init__.py")
+    if name not in LIBRARIES or name in ground.root or code is None or not code.size:
+        return True  # in the root a folder is a link, to a place that is not looked into
+    return any(LIBRARIES[name].fullmatch(other) for other, _ in ground.root)
 
 
 def _has_package(ground: Ground, name: str) -> bool:

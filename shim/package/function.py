@@ -24,10 +24,14 @@ if TYPE_CHECKING:
     from shim.package.tree import File
 
 SETTINGS_FILE = "shim.toml"
+LONGEST = 1024 * 1024
+"""Bytes of it that are read. Some hundred are usual, and all are read at every cold start."""
 BOOTSTRAP = "bootstrap"
 """What an OS-only runtime starts."""
 NATIVE = re.compile(r"\.cpython-3(\d+)-[^/]*\.so$")
 """The end of the name of an extension module that is for one Python only (PEP 3149)."""
+LIBRARY = re.compile(r"\.so(\.[^/]*)?$")
+"""The end of a library's name: libz.so, libz.so.1.2. Not that of a program that is called merge.sort."""
 CONSOLE_SCRIPT = re.compile(rb"#![^\n]*python[^\n]*\n.*^\s*sys\.exit\(", re.DOTALL | re.MULTILINE)
 """As pip's installer writes it (distlib's scripts.py): few lines, of which the last is sys.exit(main())."""
 NAMED_LATER = "SHIM_EXECUTABLE", "program"
@@ -136,7 +140,7 @@ def _looks_run(root: TaskRoot, name: str, file: File) -> bool:
         first = first_bytes(file, len(MAGIC))
         if first[:2] == b"#!":
             return bool(file.mode & 0o111) and not is_console_script(file)
-        if first != MAGIC or ".so" in posixpath.basename(name):
+        if first != MAGIC or LIBRARY.search(name):
             return False
         return Elf(root.content(f"{TASK_ROOT}/{name}")).is_program
     except (PackageError, OSError, ElfInvalid):
@@ -162,6 +166,9 @@ def _described(file: File) -> tuple[Settings | None, str | None, list[Problem]]:
     """The settings, the executable and the mistakes of a shim.toml."""
     if not stat.S_ISREG(file.mode):
         return None, None, [Problem("error", SETTINGS_FILE, "it is no file", "package a file of that name, or none")]
+    if file.size > LONGEST:
+        sentence = f"it has {file.size} bytes, more than any settings"
+        return None, None, [Problem("error", SETTINGS_FILE, sentence, "let it hold the settings of shim alone")]
     import tomllib  # noqa: PLC0415 - only where there is a file
     from tempfile import TemporaryDirectory  # noqa: PLC0415 - likewise
 

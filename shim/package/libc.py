@@ -26,6 +26,7 @@ from shim.package.tree import PROGRAM, File
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from shim.elf import Elf
     from shim.package.libraries import Closure
 
 FOLDER = "libc"
@@ -47,7 +48,7 @@ LAUNCHER = """\
 #!/bin/sh
 # Starts {shown} by the loader and with the libraries in {folder}/, wherever this package is.
 case $0 in */*) d=${{0%/*}} ;; *) d=. ;; esac
-exec "$d"/{loader} --library-path "$d/{folder}" {argv0}"$d"/{program} "$@"
+exec "$d"/{loader} {inhibit}--library-path "$d/{folder}" {argv0}"$d"/{program} "$@"
 """
 
 
@@ -84,13 +85,19 @@ def with_libc(program: File, needs: Closure) -> Iterator[File]:
     moved = f"{FOLDER}/{program.name}"
     yield File(moved, PROGRAM, program.size, program.source)
     content = LAUNCHER.format(
-        shown=shlex.quote(program.name),
+        shown=shlex.quote(program.name).replace("\n", " "),  # a second line would be none of a comment
         folder=FOLDER,
         loader=shlex.quote(loader.name),
+        inhibit="--inhibit-rpath '' " if _begins_elsewhere(needs.elf) else "",
         argv0='--argv0 "$0" ' if any(b"argv0" in piece for piece in loader.pieces()) else "",
         program=shlex.quote(moved),
     ).encode()
     yield File(program.name, PROGRAM, len(content), content)
+
+
+def _begins_elsewhere(program: Elf) -> bool:
+    """Whether its DT_RPATH goes before `--library-path`, as glibc has it: where it names /lib64, say, the target's libc would be loaded by our loader."""
+    return program.libc == "glibc" and program.rpath is not None and program.runpath is None
 
 
 def _carried(name: str, path: str | None) -> File:

@@ -14,6 +14,7 @@ from shim.elf import MAGIC, Elf, ElfInvalid
 from shim.errors import PackageError, SettingsError
 from shim.package import archive, bytecode, wheels
 from shim.package.carried import carried, needs_of
+from shim.package.contents import judge_upload
 from shim.package.libc import FOLDER as LIBC_FOLDER, with_libc
 from shim.package.manifest import settings_file, sums_file
 from shim.package.own import WRAPPER, own_files
@@ -120,6 +121,7 @@ def pack(
         PackageError: something can't be packed, or the judge found an error.
     """
     _refuse_contradictions(order)
+    _refuse_to_replace(order)
     architecture = architecture_of(order.executables, order.architecture)
     with ExitStack() as held:
         workshop = held.enter_context(TemporaryDirectory(prefix="shim-pack-"))
@@ -140,7 +142,7 @@ def pack(
             refuse_collisions(files)
         problems = judge(files)
         if not order.force:
-            _refuse(problems)
+            _refuse(problems, is_with_libc=order.with_libc)
         unpacked = sum(file.size for file in files)
         zipped = archive.write(files, order.output, sums=sums, step=_counted(unpacked, watch))
     return Packed(
@@ -150,7 +152,7 @@ def pack(
         len(files),
         unpacked,
         zipped,
-        [*problems, *warnings],
+        [*problems, *warnings, *judge_upload(zipped)],
     )
 
 
@@ -208,6 +210,16 @@ def _refuse_contradictions(order: Order) -> None:
     if mistakes:
         raise SettingsError(mistakes)
     Settings(executable="program", **order.settings)
+
+
+def _refuse_to_replace(order: Order) -> None:
+    """An option that was forgotten before a name, as in `-o program`, would cost the program itself."""
+    output = os.path.realpath(order.output)
+    for path in (*order.executables, *(include.source for include in order.includes)):
+        if os.path.realpath(path) == output:
+            raise PackageError(
+                f"{order.output} can't be written: it is packed itself, and would be replaced; name another with -o"
+            )
 
 
 def _programs(order: Order) -> dict[str, File]:
@@ -281,7 +293,7 @@ def _warnings(order: Order, files: Sequence[File]) -> list[Problem]:
     return found
 
 
-def _refuse(problems: Sequence[Problem]) -> None:
+def _refuse(problems: Sequence[Problem], *, is_with_libc: bool) -> None:
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
         said = "; ".join(
@@ -289,6 +301,8 @@ def _refuse(problems: Sequence[Problem]) -> None:
             for one in errors
         )
         count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        if is_with_libc and any("--with-libc" in one.cure for one in errors):
+            said += ". --with-libc is for EXECUTABLEs alone: give such a program as one, instead of with --include"
         raise PackageError(
             f"the package would have {count}: {said}. Nothing was written; --force writes it all the same"
         )

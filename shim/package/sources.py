@@ -9,7 +9,7 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from shim.errors import PackageError
-from shim.package.tree import DATA, PROGRAM, File, placed
+from shim.package.tree import DATA, PROGRAM, File, in_utf_8, placed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -47,9 +47,9 @@ class Include(NamedTuple):
         source, colon, destination = (text, "", "") if os.path.lexists(text) else text.rpartition(":")
         if not colon:
             source, destination = text, "./"
-        place = placed(destination)
+        place = placed(in_utf_8(destination))
         if destination.endswith("/") or (not place and not os.path.isdir(source)):
-            place = placed(f"{place or '.'}/{os.path.basename(os.path.abspath(source))}")
+            place = placed(f"{place or '.'}/{in_utf_8(os.path.basename(os.path.abspath(source)))}")
         return cls(source, place)
 
 
@@ -68,7 +68,7 @@ def executable(path: str, name: str | None = None) -> File:
     about = _looked_at(path, path)
     if stat.S_ISDIR(about.st_mode):
         raise PackageError(f"{path} is a folder; name an executable in it, and take the rest along with --include")
-    return File(placed(name or os.path.basename(path)), PROGRAM, _file(path, path, about).size, path)
+    return File(placed(name or in_utf_8(os.path.basename(path))), PROGRAM, _file(path, path, about).size, path)
 
 
 def included(include: Include, named: Collection[str] = (), without: str | None = None) -> list[File]:
@@ -89,28 +89,32 @@ def included(include: Include, named: Collection[str] = (), without: str | None 
     allowed = {os.path.realpath(path) for path in named}
     left_out = None if without is None else os.path.realpath(without)
     before = f"{include.destination}/" if include.destination else ""
-    return [file for file in _walked(root, before, [root], allowed) if file.source != left_out]
+    return [file for file in _walked(root, before, allowed) if file.source != left_out]
 
 
-def _walked(folder: str, before: str, inside: list[str], allowed: Collection[str]) -> Iterator[File]:
-    """The files of a folder, whose own path is the last of those that it is in."""
-    try:
-        with os.scandir(folder) as found:
-            entries = [(entry.name, entry.path, entry.is_symlink()) for entry in found]
-    except OSError as error:
-        raise PackageError(f"{folder} can't be read: {error.strerror}") from None
-    for own, path, is_link in entries:
-        name = placed(before + own)
-        about = _looked_at(path, path)
-        real = os.path.realpath(path) if is_link else path
-        if is_link and real not in allowed and os.path.commonpath([inside[0], real]) != inside[0]:
-            raise PackageError(f"{path} is a link that leads out of {inside[0]}, to {real}; include what it leads to")
-        if not stat.S_ISDIR(about.st_mode):
-            yield _file(name, real, about)
-        elif real in inside:
-            raise PackageError(f"{path} is a link to {real}, a folder that it is in itself; remove it")
-        else:
-            yield from _walked(real, f"{name}/", [*inside, real], allowed)
+def _walked(root: str, before: str, allowed: Collection[str]) -> Iterator[File]:
+    """The files of a folder. However deep it is: no function calls itself."""
+    todo = [(before, [root])]
+    while todo:
+        before, inside = todo.pop()  # a folder's own path is the last of those that it is in
+        folder = inside[-1]
+        try:
+            with os.scandir(folder) as found:
+                entries = [(in_utf_8(entry.name), entry.path, entry.is_symlink()) for entry in found]
+        except OSError as error:
+            raise PackageError(f"{folder} can't be read: {error.strerror}") from None
+        for own, path, is_link in entries:
+            name = placed(before + own)
+            about = _looked_at(path, path)
+            real = os.path.realpath(path) if is_link else path
+            if is_link and real not in allowed and os.path.commonpath([root, real]) != root:
+                raise PackageError(f"{path} is a link that leads out of {root}, to {real}; include what it leads to")
+            if not stat.S_ISDIR(about.st_mode):
+                yield _file(name, real, about)
+            elif real in inside:
+                raise PackageError(f"{path} is a link to {real}, a folder that it is in itself; remove it")
+            else:
+                todo.append((f"{name}/", [*inside, real]))
 
 
 def _looked_at(path: str, shown: str) -> os.stat_result:

@@ -13,7 +13,7 @@ from zipfile import is_zipfile
 from shim.errors import PackageError
 from shim.package.carried import FOLDER, carried, needs_of
 from shim.package.targets import TARGETS
-from shim.package.tree import UNIX, File, of_folder, of_zip
+from shim.package.tree import UNIX, File, folders_of, in_utf_8, of_folder, of_zip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,17 +63,13 @@ def subject(path: str, target: Target | None = None) -> Iterator[Subject]:
     except (OSError, ValueError) as error:
         raise PackageError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
     if stat.S_ISDIR(about.st_mode):
-        yield Subject([*of_folder(path), *_folders_of(path)])
+        yield Subject([*of_folder(path), *folders_of(path)])
     elif not stat.S_ISREG(about.st_mode):
         raise PackageError(f"{path} is no file and no folder; name an executable, a folder or a zip")
     elif path.endswith(".zip") or (first in LOCAL_FILE and is_zipfile(path)):
         from shim.package.archive import opened  # noqa: PLC0415 - it loads what a program does not need
 
         with opened(path) as archive:
-            if not all(info.filename for info in archive.infolist()):
-                raise PackageError(
-                    f"{path} is no zip archive that can be read: a file in it has no name; pack it again"
-                )
             yield Subject([*of_zip(archive), *_folders_in(archive)], zipped=about.st_size)
     else:
         yield _of_executable(path, about, target or NEWEST)
@@ -82,7 +78,7 @@ def subject(path: str, target: Target | None = None) -> Iterator[Subject]:
 def _of_executable(path: str, about: os.stat_result, target: Target) -> Subject:
     """The executable, and the libraries of this machine that go with it, as `shim pack` would put them together."""
     whole = os.path.abspath(path)
-    program = File(posixpath.basename(whole), about.st_mode, about.st_size, whole)
+    program = File(in_utf_8(posixpath.basename(whole)), about.st_mode, about.st_size, whole)
     need = needs_of(program)
     if need is None:
         return Subject([program], [program.name])
@@ -100,19 +96,6 @@ def _beside(program: str, library: str) -> File | None:
     except OSError:
         return None
     return File(f"{FOLDER}/{library}", about.st_mode, about.st_size, path)
-
-
-def _folders_of(path: str) -> Iterator[File]:
-    for folder, names, _ in os.walk(path):
-        for name in names:
-            inside = os.path.join(folder, name)
-            try:
-                about = os.lstat(inside)
-            except OSError:
-                continue  # it has gone
-            if stat.S_ISDIR(about.st_mode):
-                relative = os.fsencode(os.path.relpath(inside, path)).decode("utf-8", "surrogateescape")
-                yield File(relative, about.st_mode, 0, b"")
 
 
 def _folders_in(archive: ZipFile) -> Iterator[File]:

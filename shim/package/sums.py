@@ -32,6 +32,7 @@ def judge_sums(root: TaskRoot) -> Iterator[Problem]:
     except PackageError as unreadable:
         yield warning(SUMS_FILE, str(unreadable), "package it again")
         return
+    known: dict[str, str] = {}
     for line in filter(None, lines):
         parts = LINE.fullmatch(line.removesuffix("\r"))
         if parts is None:
@@ -41,10 +42,11 @@ def judge_sums(root: TaskRoot) -> Iterator[Problem]:
         name = parts[3].removeprefix("./")
         if parts[1]:
             name = re.sub(r"\\[\\nr]", lambda escape: ESCAPED[escape[0]], name)
-        yield from _judge_one(root, name, parts[2].lower())
+        yield from _judge_one(root, name, parts[2].lower(), known)
 
 
-def _judge_one(root: TaskRoot, name: str, expected: str) -> Iterator[Problem]:
+def _judge_one(root: TaskRoot, name: str, expected: str, known: dict[str, str]) -> Iterator[Problem]:
+    """`known`: the sums of files that were read before, since a small package may name a large file a thousand times."""
     file = root.at(name)
     from shim.package.archive import checksum  # noqa: PLC0415 - it loads what only some packages need
 
@@ -53,7 +55,7 @@ def _judge_one(root: TaskRoot, name: str, expected: str) -> Iterator[Problem]:
         yield warning(name, f"{SUMS_FILE} names it, and it is not in the package", cure)
         return
     try:
-        found = checksum(file)
+        found = known[name] if name in known else known.setdefault(name, checksum(file))
     except PackageError as unreadable:
         yield warning(name, str(unreadable), "package it again")
         return

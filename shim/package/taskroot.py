@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shim.errors import PackageError
 from shim.package.root import FileContent, Root
-from shim.package.tree import placed
+from shim.package.tree import LONGEST_LINK, placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -106,7 +106,9 @@ class TaskRoot(Root):
 
 
 def target_of(link: File) -> str | None:
-    """Where a link leads, as it says; None where that can't be read."""
+    """Where a link leads, as it says; None where that can't be read, or is more than any link says."""
+    if link.size > LONGEST_LINK:
+        return None
     try:
         return b"".join(link.pieces()).decode("utf-8", "surrogateescape")
     except PackageError:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
+CRASH = "ERROR: Exception:"
+"""What pip says over a stack trace, whose last line says what happened: a full disk, say."""
+
+
 def run(command: Sequence[str], failed: str, environ: Mapping[str, str] = os.environ) -> None:
     """Runs it, and keeps what it says to itself.
 
@@ -31,6 +35,6 @@ def run(command: Sequence[str], failed: str, environ: Mapping[str, str] = os.env
         raise PackageError(f"{failed}: {command[0]} can't be run: {error.strerror}") from None
     if ended.returncode:
         lines = [line.strip() for line in f"{ended.stdout}\n{ended.stderr}".splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR:")]
+        errors = [line for line in lines if line.startswith("ERROR:") and line != CRASH]
         said = [*lines, *errors][-1].removeprefix("ERROR: ") if lines else f"it ended with {ended.returncode}"
         raise PackageError(f"{failed}: {said}")

@@ -10,7 +10,7 @@ import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
 
 from shim.errors import PackageError
 
@@ -27,6 +27,14 @@ PROGRAM = stat.S_IFREG | 0o755
 """The mode of a file that is run, and of a library."""
 DATA = stat.S_IFREG | 0o644
 """The mode of every other file."""
+ENCRYPTED = 0x1
+"""A bit of ZipInfo.flag_bits."""
+LONGEST_LINK = 4095
+"""Bytes of the longest target that the kernel takes (PATH_MAX, with a NUL at its end)."""
+NAME_MAX = 255
+"""Bytes of the name of a file or a folder at most (<linux/limits.h>)."""
+PATH_MAX = 4096 - len("/var/task/") - 1
+"""Bytes of a whole name at most, so that its path in /var/task, with the NUL at its end, is none that the kernel refuses."""
 PIECE = 1024 * 1024
 """Bytes that are read at a time."""
 UNREADABLE = (
@@ -74,7 +82,7 @@ class File:
                 with open(self.source, "rb") as file:
                     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
-                raise PackageError(f"{self.name} can't be read: {error}") from None
+                raise self._unreadable(error) from None
         return b"".join(self.pieces())
 
     def open(self) -> IO[bytes]:
@@ -125,6 +133,18 @@ class File:
         return PackageError(f"{self.name!r} can't be read: {said}")
 
 
+def strangeness(file: File) -> tuple[str, str] | None:
+    """Why not every reader of zips reads a file in one, in the words of a problem, and the cure; None where each does."""
+    if not isinstance(file.source, tuple):
+        return None
+    info = file.source[1]
+    if info.flag_bits & ENCRYPTED:
+        return "is encrypted", "pack it without a password"
+    if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        return f"is compressed by method {info.compress_type}", "pack it with deflate (8)"
+    return None
+
+
 def placed(name: str) -> str:
     """The name as a package has it: "./lib//a" is "lib/a". Empty for the package's root.
 
@@ -135,10 +155,21 @@ def placed(name: str) -> str:
     if name.startswith("/") or ".." in parts:
         raise PackageError(f"{name!r} leads out of the package; name a place in it, as lib/file")
     try:
-        name.encode()
+        sizes = [len(part.encode()) for part in parts]
     except UnicodeEncodeError:
         raise PackageError(f"{name!r} is no name in UTF-8, the only ones that a zip has; rename the file") from None
+    if max(sizes, default=0) > NAME_MAX or sum(sizes) + len(parts) - 1 > PATH_MAX:
+        most = f"a shorter one ({NAME_MAX} bytes for each file and folder, {PATH_MAX} in all)"
+        raise PackageError(f"{name[:30]!r}… has {len(name.encode())} bytes: File name too long; give it {most}")
     return "/".join(parts)
+
+
+def in_utf_8(name: str) -> str:
+    """A name of this machine as packages have it: its bytes are UTF-8, whatever the locale is by which Python read them."""
+    try:
+        return os.fsencode(name).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return name  # nobody has it, and `placed` says so
 
 
 def refuse_collisions(files: Iterable[File], folders: Iterable[str] = ()) -> None:
@@ -173,21 +204,37 @@ def of_folder(folder: str) -> list[File]:
     Raises:
         PackageError: something in it can't be looked at.
     """
-    return sorted(_walked(folder, ""), key=lambda file: file.name)
+    return [file for file in _walked(folder) if not stat.S_ISDIR(file.mode)]
 
 
-def _walked(folder: str, before: str) -> Iterator[File]:
-    try:
-        with os.scandir(folder) as found:
-            for entry in found:
-                name = before + os.fsencode(entry.name).decode("utf-8", "surrogateescape")
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _walked(entry.path, f"{name}/")
-                else:
+def folders_of(folder: str) -> list[File]:
+    """The folders in a folder, with their modes.
+
+    Raises:
+        PackageError: something in it can't be looked at.
+    """
+    return [file for file in _walked(folder) if stat.S_ISDIR(file.mode)]
+
+
+def _walked(top: str) -> list[File]:
+    """All that is in it, by the names. However deep it is: no function calls itself."""
+    found = []
+    todo = [(top, "")]
+    while todo:
+        folder, before = todo.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = before + in_utf_8(entry.name)
                     about = entry.stat(follow_symlinks=False)
-                    yield File(name, about.st_mode, about.st_size, entry.path)
-    except OSError as error:
-        raise PackageError(f"{folder} can't be read: {error.strerror}") from None
+                    if stat.S_ISDIR(about.st_mode):
+                        todo.append((entry.path, f"{name}/"))
+                        found.append(File(name, about.st_mode, 0, b""))
+                    else:
+                        found.append(File(name, about.st_mode, about.st_size, entry.path))
+        except OSError as error:
+            raise PackageError(f"{folder} can't be read: {error.strerror}") from None
+    return sorted(found, key=lambda file: file.name)
 
 
 def of_zip(archive: ZipFile) -> list[File]:

@@ -299,3 +299,10 @@ def test_a_signal_leaves_nothing(tmp_path: Path, places: Path, number: signal.Si
 def _mounts() -> str:
     with open("/proc/self/mounts", encoding="utf-8") as file:
         return file.read()
+
+
+def test_a_zip_may_have_the_longest_name_there_is(tmp_path: Path, places: Path) -> None:
+    path = tmp_path / ("z" * 251 + ".zip")
+    ended = invoke(places, str(zipped(path, {"bootstrap": "#!/bin/sh\n"})))
+
+    assert ended.error.startswith("ExecutableNotRunnable: bootstrap is not executable")

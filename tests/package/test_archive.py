@@ -247,6 +247,8 @@ HOSTILE: dict[str, tuple[list[tuple[ZipInfo, bytes]], str]] = {
     ),
     "lzma": ([member("a", b"x" * 100, compress_type=zipfile.ZIP_LZMA)], "'a' is compressed by method 14"),
     "long": ([member("a" * 300)], "File name too long"),
+    "deep": ([member("a/" * 300 + "b")], "its folders are 300 deep, one in the other, and 256 is the most"),
+    "deep-folder": ([member("a/" * 300)], "its folders are 300 deep"),
     "no-name": ([member(".")], "a file has the name '.'"),
     "too-large": ([member("a", b"x" * 1001)], "its files have more than 1000 bytes"),
     "too-large-together": ([member("a", b"x" * 600), member("b", b"x" * 600)], "its files have more than 1000 bytes"),
@@ -477,3 +479,33 @@ def test_nothing_ever_gets_out_of_the_folder(members: list[tuple[str, int, str]]
             for found in inner.rglob("*"):
                 assert found.resolve().is_relative_to(inner)
         assert sorted(entry.name for entry in outer.iterdir()) == ["hostile.zip", "inner"]
+
+
+def test_a_member_without_any_name_is_one_sentence(zipped: Path, folder: Path) -> None:
+    """zipfile writes it, and stumbles over it."""
+    info = ZipInfo("x")
+    info.filename = ""
+    make(zipped, member("a"), (info, b"x"))
+    with pytest.raises(PackageError, match=r"made\.zip is no zip archive that can be read: a file in it has no name"):
+        unpack(str(zipped), str(folder))
+
+
+def test_a_path_that_names_a_folder_is_no_place_for_it(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="new/ can't be written: it names a folder; name a file in it"):
+        write([], f"{tmp_path}/new/")
+
+    assert os.listdir(tmp_path) == []
+
+
+def test_its_own_name_may_be_as_long_as_any(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 125 + ".zip")
+    write([], str(path))
+
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_file_that_grows_is_not_read_for_ever(tmp_path: Path) -> None:
+    """As a log, which is written faster than it is read."""
+    (tmp_path / "log").write_bytes(b"more than there was")
+    with pytest.raises(PackageError, match="log grows while it is read; try again when it is done"):
+        checksum(File("log", DATA, 4, str(tmp_path / "log")))

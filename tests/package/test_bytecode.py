@@ -333,3 +333,11 @@ def test_byte_code_that_is_installed_beside_the_sources_is_not_taken(
     made()
 
     assert (tmp_path / "made.zip").read_bytes() == before
+
+
+def test_a_full_disk_is_no_fault_of_the_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its byte code it would be another package than on a machine with room, and nobody would know why."""
+    command(tmp_path / "bin" / "python3.99", "echo 'OSError: [Errno 28] No space left on device' >&2; exit 1")
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    with pytest.raises(PackageError, match=r"no byte code can be written to .*: No space left on device; let TMPDIR"):
+        compiled(MODULES, "3.99")

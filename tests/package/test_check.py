@@ -510,3 +510,38 @@ def test_the_programs_of_this_machine_are_judged_as_their_versions_are() -> None
         assert all("needs glibc" in problem.sentence for problem in found), said(found)
 
     assert asked
+
+
+@pytest.mark.parametrize(
+    ("library", "python", "is_there"),
+    [
+        ("libpython3.13.so.1.0", "", True),
+        ("libpython3.13.so.1.0", "313", True),
+        ("libpython3.so", "313", True),
+        ("libpython3.12.so.1.0", "313", False),
+        ("libpython3.9.so.1.0", "", False),
+    ],
+)
+def test_a_runtime_has_its_own_pythons_library(
+    library: str, python: str, is_there: bool, compiler: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.c").write_text("int answer(void) { return 42; }")
+    flags = ["-shared", "-fPIC", f"-Wl,-soname,{library}"]
+    subprocess.run([compiler, *flags, "-o", library, "a.c"], cwd=tmp_path, check=True)
+    (tmp_path / "b.c").write_text("int answer(void); int main(void) { return answer(); }")
+    subprocess.run([compiler, "-o", "program", "b.c", library], cwd=tmp_path, check=True)
+    files = [of_path("program", tmp_path / "program"), of('executable = "program"', "shim.toml")]
+    files += [of("", f"orjson/orjson.cpython-{python}-x86_64-linux-gnu.so")] if python else []
+    found = [problem for problem in check(files) if "libpython" in problem.sentence]
+
+    assert [problem.severity for problem in found] == ([] if is_there else ["error"])
+
+
+def test_musls_loader_is_its_libc_where_a_package_brings_it(corpus: Corpus) -> None:
+    """As `shim pack --with-libc` puts both."""
+    loader = of("", "libc/ld-musl-x86_64.so.1")
+    program = of_path("libc/program", corpus.file("musl-dynamic"))
+    launcher = of('#!/bin/sh\nexec "$d"/libc/ld-musl-x86_64.so.1 --library-path "$d/libc" "$d"/libc/program "$@"\n')
+
+    assert errors(check([launcher, program, loader], executables=["program"])) == []
+    assert errors(check([launcher, program], executables=["program"])) != []

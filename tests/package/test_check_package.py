@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import ZipFile, ZipInfo
+from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZipFile, ZipInfo
 
 import pytest
 
@@ -19,8 +21,6 @@ from shim.package.tree import DATA, PROGRAM, File
 from tests.package.test_check import errors, judged, of, said
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from shim.package.problem import Problem
 
 LINK = stat.S_IFLNK | 0o777
@@ -427,3 +427,121 @@ def test_what_can_not_be_judged(what: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(PackageError), subject(str(tmp_path / what)):
         pass
+
+
+def test_a_member_that_nobody_can_unpack_is_an_error(tmp_path: Path) -> None:
+    """Lambda unpacks a zip as a whole, or not at all."""
+    path = tmp_path / "function.zip"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("bootstrap", SHELL)
+        archive.writestr("large", b"x" * 2_000_000 + b"end")
+        archive.writestr(ZipInfo("packed"), b"y" * 100, ZIP_LZMA)
+        archive.writestr("secret", b"z" * 100)
+    content = bytearray(path.read_bytes().replace(b"xend", b"xEND"))
+    for start, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.rindex(start) + flags] |= 1  # of the last: encrypted
+    path.write_bytes(content)
+    with subject(str(path)) as found:
+        problems = judge(found.files).problems
+
+    assert {(problem.severity, problem.place, problem.sentence) for problem in problems} > {
+        ("error", "large", "'large' can't be read: Bad CRC-32 for file 'large'"),
+        ("error", "packed", "it is compressed by method 14"),
+        ("error", "secret", "it is encrypted"),
+    }
+    assert [problem.place for problem in problems if "Bad CRC" in problem.sentence] == ["large"]
+
+
+def bomb(path: Path, name: str, mode: int) -> Path:
+    """Some 300 KB that are 300 MB."""
+    with ZipFile(path, "w", ZIP_DEFLATED, compresslevel=1) as archive:
+        info = ZipInfo(name)
+        info.create_system, info.external_attr, info.compress_type = 3, mode << 16, ZIP_DEFLATED
+        with archive.open(info, "w") as member:
+            member.write(b"#" * 1_000_000)
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\1\2")
+    content[at + 24 : at + 28] = (300_000_000).to_bytes(4, "little")
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "sentence"),
+    [
+        ("link", LINK, "it is a link with a target of 300000000 bytes, more than any has"),
+        ("shim.toml", DATA, "it has 300000000 bytes, more than any settings"),
+    ],
+)
+def test_what_says_that_it_is_huge_is_not_read(name: str, mode: int, sentence: str, tmp_path: Path) -> None:
+    with subject(str(bomb(tmp_path / "function.zip", name, mode))) as found:
+        problems = errors(judge(found.files).problems)
+
+    assert (name, sentence) in [(problem.place, problem.sentence) for problem in problems]
+
+
+def test_a_file_that_the_sums_name_again_and_again_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def checksum(file: File) -> str:
+        read.append(file.name)
+        return "0" * 64
+
+    monkeypatch.setattr("shim.package.archive.checksum", checksum)
+    check(package(of("".join(f"{number:064}  bin/program\n" for number in range(1000)), "SHA256SUMS", DATA)))
+
+    assert read == ["bin/program"]
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "/".join(["ab"] * 1400)])
+def test_a_name_that_is_too_long_is_an_error(name: str) -> None:
+    found = only(errors(check(package(of("", name, DATA)))))
+
+    assert "File name too long" in found.sentence
+    assert found.cure.startswith("give it a shorter one")
+
+
+@pytest.mark.parametrize("name", ["merge.sort", "a.solver", "my.source"])
+def test_a_program_is_not_taken_for_a_library_by_its_name(name: str) -> None:
+    program = bytearray(Path(sys.executable).resolve().read_bytes())
+
+    assert list(judge([of(bytes(program), name)]).executables) == [name]
+    assert list(judge([of(bytes(program), "lib.so"), of(bytes(program), "lib.so.1.2")]).executables) == []
+
+
+CODE = of("from .orjson import *", "orjson/__init__.py", DATA)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "orjson.cpython-313-x86_64-linux-gnu.so",
+        "orjson.cpython-313-aarch64-linux-gnu.so",
+        "orjson.abi3.so",
+        "orjson.so",
+    ],
+)
+def test_a_package_with_a_library_for_lambda_can_be_imported(name: str) -> None:
+    found = check(package(CODE, of("", f"orjson/{name}"), without="orjson/__init__.py"))
+
+    assert [problem for problem in found if "imported" in problem.sentence] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "has"),
+    [
+        ("orjson.cpython-313-darwin.so", "has orjson/orjson.cpython-313-darwin.so, which Python on Lambda passes over"),
+        ("orjson.cp313-win_amd64.pyd", "has orjson/orjson.cp313-win_amd64.pyd, which Python on Lambda passes over"),
+        ("orjson.cpython-313-x86_64-linux-musl.so", "linux-musl.so, which Python on Lambda passes over"),
+        ("orjson.cpython-313t-x86_64-linux-gnu.so", "13t-x86_64-linux-gnu.so, which Python on Lambda passes over"),
+        ("readme", "has no library at all"),
+    ],
+)
+def test_a_package_of_another_system_can_not_be_imported(name: str, has: str) -> None:
+    """As `pip install --target` brings it on macOS, on Windows and on Alpine."""
+    found = only(errors(check(package(CODE, of("", f"orjson/{name}", DATA), without="orjson/__init__.py"))))
+
+    assert found.place == "orjson"
+    assert found.sentence.startswith("the package orjson, which shim needs, can't be imported: it ")
+    assert found.sentence.endswith(has)
+    assert "--platform manylinux2014_x86_64 orjson" in found.cure

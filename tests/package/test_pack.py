@@ -26,7 +26,7 @@ from shim.package.manifest import settings_file
 from shim.package.own import LEFT_OUT, own_files
 from shim.package.pack import Order, Packed, architecture_of, pack
 from shim.package.problem import Problem
-from shim.package.sources import Include
+from shim.package.sources import Include, included
 from shim.package.targets import RUNTIMES
 from tests.conftest import missing
 from tests.package.wheelhouse import fill, packed
@@ -731,3 +731,105 @@ def test_it_runs_with_nothing_but_itself(
     assert {os.path.abspath(folder / file) for file in files} == {
         f"{folder}/{name}/__init__.py" for name in ("shim", "orjson", "psutil")
     }
+
+
+@pytest.mark.parametrize("kind", ["executable", "include", "link"])
+def test_what_is_packed_is_not_replaced_by_the_package(
+    kind: str, script: Path, made: Callable[..., Packed], tmp_path: Path
+) -> None:
+    """As where `-o` stands before a name, and the zip's own was forgotten."""
+    (tmp_path / "other").write_text(SCRIPT)
+    (tmp_path / "link").symlink_to(script)
+    output = {"executable": script, "include": tmp_path / "other", "link": tmp_path / "link"}[kind]
+    with pytest.raises(PackageError, match="can't be written: it is packed itself, and would be replaced; name anoth"):
+        made(script, includes=[Include(str(tmp_path / "other"), "other")], output=str(output))
+
+    assert (script.read_text(), (tmp_path / "other").read_text()) == (SCRIPT, SCRIPT)
+
+
+def test_a_zip_that_is_too_large_to_be_uploaded_is_a_warning(
+    script: Path, made: Callable[..., Packed], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert made(script, runtime="provided.al2023").problems == []
+    monkeypatch.setattr("shim.package.contents.UPLOADED", 100)
+    (problem,) = made(script, runtime="provided.al2023").problems
+
+    assert (problem.severity, problem.place) == ("warning", "")
+    assert "MB in an upload" in problem.sentence
+    assert "upload it to S3" in problem.cure
+
+
+def test_an_included_folder_may_be_deeper_than_python_s_own_stack(tmp_path: Path) -> None:
+    folders = [tmp_path / "data"]
+    folders[0].mkdir()
+    for _ in range(1200):
+        folders.append(folders[-1] / "a")
+        folders[-1].mkdir()
+    (folders[-1] / "file").touch()
+
+    assert [file.name for file in included(Include(str(folders[0]), "data"))] == ["data/" + "a/" * 1200 + "file"]
+    (folders[-1] / "file").unlink()
+    for folder in reversed(folders):
+        folder.rmdir()
+
+
+def test_no_name_is_run_by_a_launcher(linked: Path, made: Callable[..., Packed], tmp_path: Path) -> None:
+    """The shell would take what stands behind a line feed for a command."""
+    program = tmp_path / "a\ntouch ran #"
+    shutil.copy(linked, program)
+    made(program, with_libc=True, runtime=RUNTIME)
+    launcher = ZipFile(tmp_path / "made.zip").read("a\ntouch ran #").decode()
+
+    assert launcher.splitlines()[1].startswith("# Starts 'a touch ran #' by the loader")
+
+
+def test_two_libraries_of_one_name_are_not_taken_for_one(
+    compiler: str, made: Callable[..., Packed], tmp_path: Path
+) -> None:
+    """Each program would find its own here; in the package the second would run with the first one's, and say nothing."""
+    programs = []
+    for name, number in (("one", 1), ("two", 2), ("same", 1)):
+        folder = tmp_path / name
+        code = f"int number(void) {{ return {number}; }}"
+        library = compiled(compiler, folder, "libn.so.1", code, "-shared", "-fPIC", "-Wl,-soname,libn.so.1")
+        main = "int number(void); int main(void) { return number(); }"
+        programs.append(compiled(compiler, folder, name, main, str(library), f"-Wl,-rpath,{folder}"))
+    one, two, same = programs
+    with pytest.raises(PackageError) as raised:
+        made(one, two)
+
+    said = (
+        f"two programs need a libn.so.1, and not the same: {tmp_path}/one/libn.so.1 and {tmp_path}/two/libn.so.1; pack"
+    )
+    assert str(raised.value).startswith(said)
+    made(one, two, includes=[Include.parse(f"{tmp_path}/two/libn.so.1:lib/libn.so.1")])
+    assert ZipFile(tmp_path / "made.zip").read("lib/libn.so.1") == (tmp_path / "two" / "libn.so.1").read_bytes()
+    made(one, same)
+    assert beside_shim(tmp_path) == {"one", "same", "lib/libn.so.1"}
+
+
+def test_who_gave_with_libc_is_told_whom_it_is_for(script: Path, made: Callable[..., Packed]) -> None:
+    problem = Problem("error", "bin/jq", "it needs glibc 2.38", "pack it with shim pack --with-libc")
+    with pytest.raises(PackageError, match="EXECUTABLEs alone: give such a program as one, instead of with --include"):
+        made(script, with_libc=True, judge=lambda _files: [problem])
+    with pytest.raises(PackageError) as raised:
+        made(script, judge=lambda _files: [problem])
+
+    assert "EXECUTABLE" not in str(raised.value)
+
+
+@pytest.mark.parametrize("tag", ["--disable-new-dtags", "--enable-new-dtags"])
+def test_with_its_libc_a_program_takes_the_packages_libraries_whatever_its_search_path_names(
+    tag: str, compiler: str, made: Callable[..., Packed], tmp_path: Path
+) -> None:
+    """DT_RPATH goes before what a loader is told: one that names /lib64 would bring the target's libc to our loader."""
+    folder = tmp_path / "built"
+    options = ("-shared", "-fPIC", "-Wl,-soname,libn.so.1")
+    library = compiled(compiler, folder, "libn.so.1", "int number(void) { return 1; }", *options)
+    main = "int number(void); int main(void) { return number(); }"
+    program = compiled(compiler, folder, "program", main, str(library), f"-Wl,{tag},-rpath,{folder}")
+    made(program, with_libc=True, runtime="provided.al2023")
+    unpack(str(tmp_path / "made.zip"), str(tmp_path / "there"))
+    compiled(compiler, folder, "libn.so.1", "int number(void) { return 2; }", *options)
+
+    assert subprocess.run([tmp_path / "there" / "bootstrap"], check=False).returncode == 1

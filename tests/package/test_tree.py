@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from shim.errors import PackageError
-from shim.package.tree import DATA, File, of_folder, placed, refuse_collisions
+from shim.package.tree import DATA, File, folders_of, in_utf_8, of_folder, placed, refuse_collisions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,3 +92,40 @@ def test_what_can_not_be_read_says_so(tmp_path: Path) -> None:
         list(File("gone", DATA, 1, str(tmp_path / "gone")).pieces())
     with pytest.raises(PackageError, match=r"^'folder' can't be read: Is a directory$"):
         list(File("folder", DATA, 1, str(tmp_path)).pieces())
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 127, "/".join(["ab"] * 1362)])
+def test_names_are_as_long_as_linux_has_them(name: str) -> None:
+    assert placed(name) == name
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "é" * 128, "/".join(["ab"] * 1363), "a/" * 32_000])
+def test_a_name_that_no_system_can_unpack_is_refused(name: str) -> None:
+    with pytest.raises(PackageError, match=r"has \d+ bytes: File name too long; give it a shorter one") as raised:
+        placed(name)
+
+    assert len(str(raised.value)) < 200
+
+
+def test_a_folder_may_be_deeper_than_python_s_own_stack(tmp_path: Path) -> None:
+    """It is removed step by step, too: Python 3.11 could not do it."""
+    folders = [tmp_path]
+    for _ in range(1200):
+        folders.append(folders[-1] / "a")
+        folders[-1].mkdir()
+    (folders[-1] / "file").touch()
+
+    assert [file.name for file in of_folder(str(tmp_path))] == ["a/" * 1200 + "file"]
+    assert len(folders_of(str(tmp_path))) == 1200
+    (folders[-1] / "file").unlink()
+    for folder in folders[:0:-1]:
+        folder.rmdir()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_a_name_is_the_same_in_every_locale(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsencode", lambda name: name.encode(encoding, "surrogateescape"))
+
+    assert in_utf_8("ünï".encode().decode(encoding, "surrogateescape")) == "ünï"
+    with pytest.raises(PackageError, match="is no name in UTF-8"):
+        placed(in_utf_8("half \ud83d"))

@@ -14,6 +14,7 @@ import pytest
 from shim.elf import Elf
 from shim.errors import PackageError
 from shim.package import wheels
+from shim.package.tool import run
 from shim.package.tree import DATA, PROGRAM
 from shim.package.wheels import find_wheels, installed_files, platforms, requirements
 from tests.conftest import ROOT, missing
@@ -145,3 +146,10 @@ def test_the_real_ones_are_for_that_architecture_and_that_python(
         assert {Elf(file.read()).machine for file in libraries} == {architecture}
         assert {file.mode for file in libraries} == {PROGRAM}
         assert all((Elf(file.read()).glibc or (0,)) <= (2, glibc) for file in libraries)
+
+
+def test_of_pips_own_stack_trace_the_last_line_is_quoted(tmp_path: Path) -> None:
+    """A full disk, say, which is no wheel that is missing."""
+    said = "ERROR: Exception:\nTraceback (most recent call last):\nOSError: [Errno 28] No space left on device"
+    with pytest.raises(PackageError, match=r"^pip says: OSError: \[Errno 28\] No space left on device$"):
+        run(["sh", "-c", f"echo '{said}' >&2; exit 2"], "pip says")
