@@ -133,7 +133,8 @@ def shim_invoke() -> Iterator[ShimInvoke]:
     """Runs an executable once, as a Lambda function would, and gives its answer, or raises the ShimError that tells what went wrong.
 
     shim_invoke("bin/program", {"any": "JSON"}, args=["-x"], output="json"): the executable is a path, a name on PATH, or what fake_executable made;
-    every setting of shim is a keyword. The invocation has 60 seconds, or timeout=…, or a context of your own with context=…. No process is left.
+    every setting of shim is a keyword. The invocation has 60 seconds, or timeout=…, or a context of your own with context=…. No process is left, but for one that hides
+    (shim.testing.vanishes).
 
     shim_invoke.shim(executable, mode="warm", …) is a Shim that may be called many times, and is closed after the test.
     """

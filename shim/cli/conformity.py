@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import string
 from typing import TYPE_CHECKING
 
 import orjson
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 STYLES = {"passed": "green", "failed": "bold red", "not asked": "dim"}
 LONGEST_WORD = 1000
 """Bytes of a request that stand on a command line; a longer one is made by a command of its own."""
+UNQUOTED = f"{string.ascii_letters}{string.digits} ./_-+=:,"
+"""What means nothing to printf."""
 LONGEST_RUN = 32
 """So many times the same byte are written as a product."""
 
@@ -128,7 +131,11 @@ class Report:
             words += ["--failing-event", _word(plan.failing, "failing-event.json", making)]
         for number, request in enumerate(_sent(verdict, plan), 1):
             words += ["--request", _word(request, f"request-{number}", making)]
-        return [*making, " ".join(map(shlex.quote, [*words, self._executable, *self._arguments]))]
+        return [*making, " ".join(map(_quoted, [*words, *self._program()]))]
+
+    def _program(self) -> list[str]:
+        """The program as it has to stand behind options."""
+        return [*(["--"] if self._executable.startswith("-") else []), self._executable, *self._arguments]
 
     def _lines(self, found: Sequence[Verdict]) -> Iterator[str]:
         for verdict in found:
@@ -202,6 +209,14 @@ def _word(data: bytes, name: str, making: list[str]) -> str:
     program = f"import sys; sys.stdout.buffer.write({_expression(data)})"
     making.append(f"python3 -c {shlex.quote(program)} > {name}")
     return name
+
+
+def _quoted(word: str) -> str:
+    """The word as a shell takes it, of characters that all survive: a name that is not UTF-8, too."""
+    if _is_plain(word):
+        return shlex.quote(word)
+    plain = "".join(chr(byte) if chr(byte) in UNQUOTED else f"\\0{byte:03o}" for byte in os.fsencode(word))
+    return f"\"$(printf %b '{plain}')\""
 
 
 def _is_plain(word: str) -> bool:

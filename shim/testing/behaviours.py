@@ -112,13 +112,13 @@ def echoes(*, then: bytes = b"") -> Behaviour:
 
 def writes(data: bytes | str, to: int = REPLY) -> Behaviour:
     """Writes these bytes, or this text as UTF-8, to the descriptor of its reply, or to another."""
-    encoded = data.encode() if isinstance(data, str) else bytes(data)
+    encoded = _encoded(data)
     return Behaviour(f"writes({data!r}{_to(to)})", lambda stage: f"write:{_fd(to, stage)}:{encoded.hex()}")
 
 
 def writes_stderr(data: bytes | str) -> Behaviour:
     """Writes these bytes, or this text as UTF-8, to standard error: the function's log."""
-    encoded = data.encode() if isinstance(data, str) else bytes(data)
+    encoded = _encoded(data)
     return Behaviour(f"writes_stderr({data!r})", f"write:{STDERR}:{encoded.hex()}")
 
 
@@ -153,6 +153,8 @@ def stops() -> Behaviour:
 
 def exits(code: int) -> Behaviour:
     """Ends with that exit code, 0 to 255."""
+    if type(code) is not int:
+        raise ValueError(f"an exit code is a whole number, not {code!r}")
     if not 0 <= code <= 255:
         raise ValueError(f"an exit code is from 0 to 255, not {code!r}")
     return Behaviour(f"exits({code})", f"exit:{code}")
@@ -183,7 +185,9 @@ def awaits(signal: str | int) -> Behaviour:
 
 def closes(descriptor: int) -> Behaviour:
     """Closes that descriptor: 0, 1, 2 or 3."""
-    return Behaviour(f"closes({_natural(descriptor, 'a descriptor')})", f"close:{descriptor}")
+    if _natural(descriptor, "a descriptor") > 3:
+        raise ValueError(f"a fake has the descriptors 0 to 3, and not {descriptor}")
+    return Behaviour(f"closes({descriptor})", f"close:{descriptor}")
 
 
 def closes_stdout() -> Behaviour:
@@ -202,7 +206,10 @@ def leaves(seconds: float | None = None) -> Behaviour:
 
 
 def vanishes(seconds: float | None = None) -> Behaviour:
-    """The same with an environment that was wiped and no descriptors: a daemon that hides."""
+    """The same with an environment that was wiped and no descriptors: a daemon that hides.
+
+    Elsewhere than on Lambda nobody finds it: let it sleep a short time, or end it where it was left.
+    """
     return Behaviour(f"vanishes({_shown(seconds)})", f"vanish:{_milliseconds(seconds)}")
 
 
@@ -241,7 +248,8 @@ def words(behaviours: Sequence[Behaviour], stage: Stage) -> list[str]:
 
 def _answering(name: str, value: Any, member: str, then: bytes) -> Behaviour:
     encoded = json.dumps(value, allow_nan=False, separators=(",", ":")).encode()  # a lone surrogate stays escaped
-    more = f", {_then(then)}" if then else ""
+    shown = _then(then)
+    more = f", {shown}" if shown else ""
 
     def word(stage: Stage) -> str:
         if not stage.envelope:
@@ -251,7 +259,14 @@ def _answering(name: str, value: Any, member: str, then: bytes) -> Behaviour:
     return Behaviour(f"{name}({value!r}{more})", word)
 
 
+def _encoded(data: bytes | str) -> bytes:
+    """These bytes; bytes(5) would be five that nobody has given."""
+    return data.encode() if isinstance(data, str) else bytes(memoryview(data))
+
+
 def _then(data: bytes) -> str:
+    if not isinstance(data, bytes):
+        raise TypeError(f"then must be bytes, not {data!r}")
     return f"then={data!r}" if data else ""
 
 

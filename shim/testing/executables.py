@@ -6,6 +6,8 @@ else `actor.py`, a script with the same behaviours, which starts more slowly.
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,13 +15,13 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from shim.settings import Settings
 from shim.testing.behaviours import Behaviour, Stage, reads_line, words
 from shim.testing.play import expectation
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
     from shim.testing.expectation import Expectation
@@ -28,6 +30,8 @@ SOURCE = Path(__file__).with_name("actor.c")
 SCRIPT = Path(__file__).with_name("actor.py")
 MARK = b"shim-act"
 """What a compiled actor ends with that has words behind it."""
+LONGEST_FIRST_LINE = 127
+"""Bytes of a script's first line that every kernel reads: execve(2)."""
 
 
 class FakeExecutable:
@@ -88,10 +92,14 @@ class FakeExecutable:
             OSError: it can't be written.
         """
         target = Path(path)
-        unfinished = target.with_name(f".{target.name}.unfinished")
-        unfinished.write_bytes(self._content())
-        unfinished.chmod(0o755)
-        return unfinished.replace(target)
+        unfinished = target.with_name(f".{uuid4().hex}")  # its own name may be as long as names can be
+        try:
+            unfinished.write_bytes(self._content())
+            unfinished.chmod(0o755)
+            return unfinished.replace(target)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
 
     def expected_outcome(
         self, settings: Settings | Mapping[str, Any], request: bytes, *, number: int = 1
@@ -106,9 +114,11 @@ class FakeExecutable:
             number: of a kept one, the how-manieth request to that process it is.
 
         Raises:
-            ValueError: that process ends, or hangs, before that request.
+            ValueError: that process ends, or hangs, before that request; or there is no such request.
             SettingsError: the keywords are no settings.
         """
+        if number < 1:
+            raise ValueError(f"requests are counted from 1, unlike {number!r}")
         if not isinstance(settings, Settings):
             settings = Settings(**{"executable": "fake", **settings})
         return expectation(self.words, settings, request, number=number)
@@ -169,7 +179,7 @@ class FakeExecutable:
         actor = compiled_actor()
         if actor is None:
             return scripted(self.words)
-        text = b"".join(word.encode() + b"\0" for word in self.words)
+        text = b"".join(word.encode("utf-8", "surrogateescape") + b"\0" for word in self.words)
         return actor + text + len(text).to_bytes(8, "little") + MARK
 
 
@@ -196,14 +206,25 @@ def compiled_actor() -> bytes | None:
     with TemporaryDirectory() as folder:
         try:
             return compile_actor(Path(folder)).read_bytes()
-        except (FileNotFoundError, subprocess.CalledProcessError):
+        except (OSError, subprocess.CalledProcessError):  # what is called so may be no program
             return None
 
 
 def scripted(script: Sequence[str]) -> bytes:
     """The script that does these words, in place of its arguments."""
-    source = SCRIPT.read_text().removesuffix("sys.argv[1:])\n")
-    return f"#!{sys.executable} -IS\n{source}{list(script)!r})\n".encode()
+    source = SCRIPT.read_bytes().removesuffix(b"sys.argv[1:])\n")
+    return b"%b%b%b)\n" % (_first_lines(os.fsencode(sys.executable)), source, ascii(list(script)).encode())
+
+
+def _first_lines(python: bytes) -> bytes:
+    """Those by which this Python runs a script. The first one ends at a blank and has no room for a long path, which a shell takes then."""
+    coding = b"# coding: latin-1\n"  # of a path that is no UTF-8, which Python must not stumble over
+    line = b"#!%b -IS\n" % python
+    if len(line) <= LONGEST_FIRST_LINE and python.split() == [python]:
+        return line + coding
+    quoted = shlex.quote(os.fsdecode(python))
+    call = f"'''exec' {quoted} -IS \"$0\" \"$@\"\n' '''\n"  # to Python it is a text
+    return b"#!/bin/sh\n" + coding + os.fsencode(call)
 
 
 def _shown(reply_fd: int, framing: str) -> list[str]:

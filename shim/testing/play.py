@@ -257,10 +257,11 @@ class _Kept(_Play):
             return
         self.written += data
         line, found, rest = bytes(self.written).partition(b"\n")
-        while found and self.settings.framing == "envelope" and not self.is_reply(line):
+        most = self.settings.max_output_bytes  # also of a line that is log: what it is, is known at its end
+        while found and len(line) <= most and self.settings.framing == "envelope" and not self.is_reply(line):
             self.written[:] = rest
             line, found, rest = rest.partition(b"\n")
-        if len(line) > self.settings.max_output_bytes:
+        if len(line) > most:
             raise _Over(Expected("Overflowed", "OutputTooLarge"))
         if not found:
             return

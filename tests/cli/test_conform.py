@@ -147,6 +147,19 @@ def test_the_command_that_is_shown_repeats_a_failure(
     assert (again.stderr, again.returncode) == (b"", 1)
 
 
+@pytest.mark.parametrize("name", [b"-x", b"no text \xff\xc3\xa9", b"it's\n50 %\x1b", b"-%d\\0\n1"])
+def test_a_program_of_any_name_is_repeated(tmp_path: Path, name: bytes) -> None:
+    program = tmp_path / os.fsdecode(name)
+    program.write_text("#!/bin/sh\necho {}\n")
+    program.chmod(0o755)
+    ended = conform("--json", "--only", "4.2", "--", program.name, os.fsdecode(name), cwd=tmp_path)
+    (verdict,) = _object(ended)["requirements"]
+    shown = subprocess.check_output(["/bin/sh", "-c", f"shim() {{ printf '%s|' \"$@\"; }}; {verdict['repeat'][-1]}"])
+
+    assert shown.endswith(b"|%b|%b|" % (name, name))
+    assert (b"|--|" in shown) == name.startswith(b"-")
+
+
 def _object(ended: Ended) -> dict[str, Any]:
     found: dict[str, Any] = orjson.loads(ended.out)
     jsonschema.validate(found, SHAPE)

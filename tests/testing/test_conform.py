@@ -228,6 +228,30 @@ def test_without_being_told_so_no_program_is_pure(citizen: str) -> None:
     assert found["3.6"].status == NOT_ASKED
 
 
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        (r'printf "{\"id\":\"%s\"}\n" "$id"', None),  # as Go's omitempty writes null
+        (r'printf "{\"id\":7,\"value\":1}\n{\"id\":\"%s\",\"value\":1}\n" "$id"', None),  # a log of measurements
+        (r'printf "{\"error\":\"\",\"value\":1,\"id\":\"%s\"}\n" "$id"', None),
+        (r'printf "{\"id\":\"%s\",\"value\":\"\\\\ud800\"}\n" "$id"', "wrote a reply that is no valid result: a lone surrogate"),
+        (r'printf "{\"id\":\"%s\",\"value\":}\n" "$id"', "wrote a reply that is no valid result: not one JSON value"),
+    ],
+)  # fmt: skip
+def test_an_envelope_is_told_from_the_log_as_shim_tells_it(
+    script: Callable[[str], str], reply: str, verdict: str | None
+) -> None:
+    """Neither is a reply waited for that came, nor a line of the log taken for one."""
+    program = script(f'while read -r line; do id=${{line#*\\"id\\":\\"}}; id=${{id%%\\"*}}; {reply}; done')
+    if verdict is None:
+        found = held(program, **MODES[ENVELOPE], only=["3.3", "3.5"])
+
+        assert {each.status for each in found.values()} == {PASSED}
+    else:
+        with pytest.raises(ExecutableError, match=verdict):
+            held(program, **MODES[ENVELOPE], only=["3.3", "3.5"])
+
+
 def test_a_slow_one_is_not_taken_for_one_that_does_not_flush(script: Callable[[str], str]) -> None:
     program = script("while read -r line; do sleep 1.3; echo {}; done")
     found = held(program, mode="warm", plan=QUICK._replace(within=10.0), only=["3.2", "3.3"])

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,7 +42,7 @@ from shim.testing import (
     writes,
     writes_stderr,
 )
-from shim.testing.executables import compiled_actor
+from shim.testing.executables import compiled_actor, scripted
 from tests.conftest import eventually, processes_of
 
 if TYPE_CHECKING:
@@ -179,11 +180,15 @@ def test_its_repr_makes_it_again(behaviours: list[testing.Behaviour], reply_fd: 
     [
         (lambda: exits(256), "an exit code is from 0 to 255, not 256"),
         (lambda: exits(-9), "an exit code is from 0 to 255, not -9"),
+        (lambda: exits(1.5), "an exit code is a whole number, not 1.5"),  # type: ignore[arg-type]
+        (lambda: exits(True), "an exit code is a whole number, not True"),
         (lambda: sleeps(0), "hangs()"),
         (lambda: raises_signal("SIGNOTHING"), 'spelled as in "SIGTERM"'),
         (lambda: ignores(1000), "there is no signal 1000"),
         (lambda: reads(-1), "must be a whole number"),
         (lambda: closes(-1), "must be a whole number"),
+        (lambda: closes(4), "has the descriptors 0 to 3, and not 4"),
+        (lambda: FakeExecutable().expected_outcome({}, LINE, number=0), "counted from 1"),
         (lambda: writes("x", to=7), "a fake writes to 1, 2 or 3"),
         (lambda: replies(float("nan")), "not JSON compliant"),
         (lambda: notes("a b"), "without blanks"),
@@ -206,6 +211,21 @@ def test_what_makes_no_sense_is_refused(make: Callable[[], object], sentence: st
 def test_what_is_no_behaviour_is_refused() -> None:
     with pytest.raises(TypeError, match=r"composed of behaviours, as exits\(3\) is one, unlike <function exits"):
         FakeExecutable(exits)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: writes(5),  # type: ignore[arg-type]
+        lambda: writes_stderr(5),  # type: ignore[arg-type]
+        lambda: replies(1, then="x"),  # type: ignore[arg-type]
+        lambda: echoes(then=5),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_neither_text_nor_bytes_is_refused(make: Callable[[], object]) -> None:
+    """At once, and not when the file is written."""
+    with pytest.raises(TypeError, match="bytes"):
+        make()
 
 
 def test_an_unexpected_outcome_is_told_with_what_differs() -> None:
@@ -255,6 +275,11 @@ def test_where_the_kernel_decides_the_set_has_a_name() -> None:
         (FakeExecutable(exits(3)), {"exit_codes": {"3": "BadInput"}}, "BadInput"),
         (FakeExecutable(fills(11)), {"max_output_bytes": 10, "output": "base64"}, "OutputTooLarge"),
         (FakeExecutable(copies()), {"max_output_bytes": 10, "output": "base64"}, "OutputTooLarge"),
+        (
+            FakeExecutable.warm(writes("a long line of the log\n"), hangs(), framing="envelope"),
+            {"mode": "warm", "framing": "envelope", "max_output_bytes": 10},
+            "OutputTooLarge",
+        ),
         (FakeExecutable(awaits("SIGUSR1")), {}, "DeadlineExceeded"),
         (FakeExecutable(ignores("SIGTERM"), hangs()), {}, "DeadlineExceeded"),
         (FakeExecutable(raises_signal("SIGSEGV")), {}, "SignalError"),
@@ -284,3 +309,59 @@ def test_a_process_that_is_left_behind_bears_the_name_of_the_fake(tmp_path: Path
     os.kill(left, signal.SIGKILL)
 
     eventually(lambda: not processes_of(str(path)))
+
+
+def test_a_file_may_have_any_name(kind: str, tmp_path: Path) -> None:
+    """Its own, which may be as long as the file system has them, and one that it is told of, which may be no text."""
+    told = tmp_path / os.fsdecode(b"n\xff\xc3\xa9")
+    path = FakeExecutable(notes(str(told))).write_to(tmp_path / ("x" * 255))
+    subprocess.run([path], check=True)
+
+    assert told.read_text().endswith(" start\n"), kind
+
+
+@pytest.mark.parametrize("name", ["a folder's, it's \"so\" $HOME", "x" * 250, os.fsdecode(b"no text \xff")])
+def test_a_script_is_run_by_a_python_of_any_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes neither blanks nor more than 255 bytes in a first line."""
+    python = tmp_path / name / "python"
+    python.parent.mkdir()
+    python.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(python))
+    path = tmp_path / "fake"
+    path.write_bytes(scripted(FakeExecutable(reads_line(), describes(), exits(3)).words))
+    path.chmod(0o755)
+    ended = subprocess.run([path, "its"], input=LINE, capture_output=True, check=False, timeout=30)
+
+    assert (ended.returncode, ended.stderr) == (3, b"")
+    assert json.loads(ended.stdout)["arguments"] == [str(path), "its"]
+
+
+def test_without_a_locale_there_is_a_script_too(tmp_path: Path) -> None:
+    """Where Python takes files for ASCII."""
+    program = (
+        "import sys; from shim.testing import FakeExecutable, exits; FakeExecutable(exits(3)).write_to(sys.argv[1])"
+    )
+    environment = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PATH": "/nonexistent"}
+    subprocess.run([sys.executable, "-c", program, tmp_path / "fake"], env=environment, check=True)
+
+    assert subprocess.run([tmp_path / "fake"], check=False).returncode == 3
+
+
+def test_a_compiler_that_can_not_be_run_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = tmp_path / "cc"
+    compiler.write_bytes(b"\x7fno program")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    compiled_actor.cache_clear()
+
+    assert compiled_actor() is None
+    compiled_actor.cache_clear()
+
+
+def test_of_a_file_that_can_not_be_written_nothing_is_left(tmp_path: Path) -> None:
+    """As on a disk that is full."""
+    (tmp_path / "fake").mkdir()
+    with pytest.raises(IsADirectoryError):
+        FakeExecutable().write_to(tmp_path / "fake")
+
+    assert os.listdir(tmp_path) == ["fake"]

@@ -10,8 +10,9 @@ from shim.codecs.line import LineCodec, loads
 from shim.codecs.stream import StreamCodec
 from shim.errors import OutputInvalid, ShimError
 from shim.outcome import Exited, Replied, Usage
-from shim.request import BLANKS
+from shim.request import BLANKS, Envelope
 from shim.settings import STREAMED
+from shim.testing.conform.request_lines import ID
 
 if TYPE_CHECKING:
     from shim.settings import Settings
@@ -119,17 +120,19 @@ def values_in(reply: bytes) -> tuple[list[Any], bytes]:
     return values, noise
 
 
-def is_reply(line: bytes) -> dict[str, Any] | None:
-    """The object of an envelope, whoever it is for; None where the line is log."""
-    if b'"id"' not in line:
+def envelope_of(line: bytes) -> tuple[object, dict[str, Any] | None] | None:
+    """Whose reply a line is, and its object, with `value` or `error`, or None where it can't be parsed; None where the line is log.
+
+    It is told by what tells it in shim: what is a reply here alone would be held against a good program.
+    """
+    asked = ID.search(line)
+    framing = Envelope(len(line), id=None if asked is None else asked.group().decode(), parse=loads)
+    if framing.feed(line + b"\n"):
         return None
-    try:
-        message = loads(line)
-    except ValueError:
-        return None
-    if isinstance(message, dict) and "id" in message and ("value" in message or "error" in message):
-        return message
-    return None
+    if framing.complete:
+        return framing.id, framing.message
+    message = loads(line)
+    return message["id"], message
 
 
 def canonical(value: Any) -> bytes:

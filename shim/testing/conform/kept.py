@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shim.invocation import now
-from shim.testing.conform.conduct import canonical, is_reply, shown, values_in
+from shim.testing.conform.conduct import canonical, envelope_of, shown, values_in
 from shim.testing.conform.subject import LONG_TICK, TICK
 
 if TYPE_CHECKING:
@@ -159,16 +159,20 @@ class Kept:
 
     def _sort(self, line: bytes) -> None:
         if self._has_ids:
-            message = is_reply(line)
-            if message is not None:
-                told = message.get("value") if message.get("error") in (None, "") else {"error": message["error"]}
-                self.replies.append(Reply(line, message["id"], canonical(told)))
+            envelope = envelope_of(line)
+            if envelope is not None:
+                whose, message = envelope
+                self.replies.append(Reply(line, whose, line if message is None else canonical(_told(message))))
         elif not self._counts:
             self.replies.append(Reply(line, None, line))
         elif values := values_in(line)[0]:
             self.replies.append(Reply(line, None, canonical(values[0])))
         else:
             self.others.append(line)
+
+
+def _told(message: dict[str, Any]) -> object:
+    return message.get("value") if message.get("error") in (None, "") else {"error": message["error"]}
 
 
 def converse(kept: Kept, requests: Sequence[bytes], within: float) -> tuple[list[str | None], list[list[Reply]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from shim.codecs.line import validated
@@ -12,6 +13,8 @@ from shim.local.context import LambdaContext
 
 REQUEST_ID = "8476a536-e9f4-11e8-9739-2dfe598c3fcd"
 """That of every request: what comes before it must not change a request."""
+ID = re.compile(REQUEST_ID.encode() + rb"-\d{6,}")
+"""The id of an envelope: that, and the number of the request."""
 LONGEST_TIMEOUT = 900.0
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)  # whatever numbers mean
 _BLANKS = " \t\r\n"

@@ -16,7 +16,7 @@ from shim.testing.conform.conduct import (
     Conduct,
     Judge,
     canonical,
-    is_reply,
+    envelope_of,
     shown,
     values_in,
 )
@@ -163,7 +163,9 @@ class Trial:
         return self.judge.of_end(subject, reply)
 
     def _of_envelope(self, answer: Reply, whose: str | None) -> Conduct:
-        message = is_reply(answer.line) or {}
+        _, message = envelope_of(answer.line) or (None, None)
+        if message is None:  # meant to be a reply, and no JSON, or none that can be a result
+            return self.judge.of_reply(answer.line, is_clean=True)
         if message.get("error") not in (None, ""):
             return Conduct(FAILED, f"answered with the error {shown(canonical(message['error']))}")
         if whose is not None and answer.id != whose:
