@@ -175,7 +175,7 @@ class DeadlineExceeded(ExecutableError):
         duration: float | None,
         stderr_tail: str,
         busy: int | None = None,
-        begun: int = 0,
+        begun: int | None = None,
         stalled: bool = False,
     ) -> None:
         self.signal = signal
@@ -191,7 +191,9 @@ class DeadlineExceeded(ExecutableError):
             cure = "raise the function's timeout, or stream less: Lambda sends 2 MB a second after the first 6 MB"
         else:
             happened = f"was still running after {seconds(duration)}, when the function's time was nearly over, and was stopped with {signal}"
-        if begun:
+        if begun == 0:
+            cure += "; if it has replied, make it flush each line, which many languages do not by themselves when they write to a pipe"
+        elif begun:
             happened += f"; it had written {begun} bytes without a line feed"
             cure = "make it end each reply with a line feed and flush it, which many languages do not by themselves when they write to a pipe"
         super().__init__(happened, cure=cure, executable=executable, duration=duration, stderr_tail=stderr_tail)

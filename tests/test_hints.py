@@ -124,6 +124,18 @@ def test_a_real_child_near_the_limit_is_told_with_both_numbers(tmp_path: Path) -
         ("terminate called after throwing an instance of 'std::bad_alloc'", "raise the function's memory"),
         ("memory allocation of 1048576 bytes failed", "raise the function's memory"),
         ("write error: No space left on device", "ephemeral storage"),
+        (
+            "p: error while loading shared libraries: libx.so.1: cannot open shared object file: No such file or directory",
+            "misses that library: package it",
+        ),
+        (
+            "p: error while loading shared libraries: libx.so.1: failed to map segment from shared object",
+            "raise .*memory",
+        ),
+        (
+            "p: error while loading shared libraries: libx.so.1: cannot open shared object file: Error 24",
+            "no descriptor",
+        ),
         ("mkdir: cannot create directory 'x': Read-only file system", "only /tmp can be written to"),
         ("prog: symbol lookup error: prog: undefined symbol: foo", "not the one that it was built with"),
         ("prog: <stdin>: hGetContents: invalid argument (invalid byte sequence)", "C.UTF-8"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -276,6 +277,11 @@ def test_a_process_that_holds_the_output_does_not_hold_the_answer(
     assert act("fork:0", "write:1:" + hexed("answer"), timeout=10, linger_ms=10) == "answer"
     assert time.monotonic() - started < 5
     assert "still held its output 10 ms (linger_ms) after its end" in capfd.readouterr().err
+
+    act("fork:0", "write:1:" + hexed("answer"), timeout=1, linger_ms=60_000)
+    held = re.search(r"still held its output (\d+) ms \(linger_ms\) after its end", capfd.readouterr().err)
+    assert held is not None
+    assert 0 < int(held[1]) < 1000
 
 
 def test_the_childs_own_error_is_what_the_caller_gets(act: Callable[..., Any]) -> None:

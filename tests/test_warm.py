@@ -296,6 +296,7 @@ def test_a_deadline_without_a_reply_speaks_of_no_line_feed(stage: Stage) -> None
 
     assert (type(error), error.signal) == (shim.DeadlineExceeded, "SIGTERM")
     assert "line feed" not in str(error)
+    assert "if it has replied, make it flush each line" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -472,6 +473,13 @@ def test_the_childs_end_before_its_reply_is_the_callers_error_and_the_next_reque
     assert error.stderr_tail == "why"
     assert first != second
     assert is_dead(first)
+
+
+def test_a_first_request_whose_reply_can_not_come_speaks_of_no_greeting(stage: Stage) -> None:
+    error = failure(stage.warm("read -r line; exec >&-; sleep 60"))
+
+    assert "closed its reply's descriptor" in str(error)
+    assert "make it answer each line with a line" in error.cure
 
 
 def test_an_error_in_a_line_is_the_executables_own_if_it_ends_as_a_failure_then(stage: Stage) -> None:

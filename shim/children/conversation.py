@@ -230,8 +230,8 @@ class Conversation:
     def _breach(self, child: Kept, how: str, request: Request, outcome: Outcome, *, replied: bool = True) -> Outcome:
         """The outcome of a child that broke the protocol, and was ended with that one."""
         self.note(f"{how}; it was killed", request)
-        cure = child.framing.cure
-        if child.uses < 2 and not self._says_ready and isinstance(child.framing, Line):
+        cure = child.framing.cure if replied else ""
+        if replied and child.uses < 2 and not self._says_ready and isinstance(child.framing, Line):
             self._greets = True
             cure = 'make it write nothing to standard output but its replies; or, for a line {"ok":true} at its start, set SHIM_READY=true'
         if isinstance(outcome, Ended):

@@ -147,13 +147,13 @@ class Parent:
             stopped = (
                 None if child.gone else child.stop(deadline.grace if grace is None else grace, deadline.give_up_at)
             )
-            held = stopped is None and self._linger_for(child, deadline)
+            held = self._linger_for(child, deadline) if stopped is None else None
             status, usage, swept = child.end(alone=self._alone, give_up_at=deadline.give_up_at)
             self._remove_tmp(child, request, until=deadline.give_up_at)
         except ChildProcessError as error:
             raise self.lost(child, request, deadline) from error
         duration = now() - child.asked
-        if held or swept:
+        if held is not None or swept:
             self._note(request, held=held, swept=swept)
         self.log.settle(self.linger, deadline.give_up_at)
         facts: Facts = {
@@ -221,15 +221,15 @@ class Parent:
         refusal = loader.refusal(request, outcome, answer, executable=self.name)
         return None if refusal is None else NotStarted(refusal)
 
-    def _linger_for(self, child: Child, deadline: Deadline) -> bool:
+    def _linger_for(self, child: Child, deadline: Deadline) -> float | None:
         """Waits a little where the child has gone and somebody still holds its pipes: output of `exec > >(sed …)` comes after the exit.
 
         Returns:
-            Whether they are still held.
+            None where they are not held any more, else the seconds after which they still were.
         """
         held = child.pipes_open
         if not held:
-            return False
+            return None
         left = self.linger
         while child.pipes_open and left > 0 and (deadline.stop_at is None or now() < deadline.stop_at):
             began, waits = now(), _is_held_back(child)
@@ -241,13 +241,14 @@ class Parent:
         while turns and child.pipes_open and now() < deadline.give_up_at:
             child.attend(now())
             turns -= 1
-        return child.pipes_open
+        held = child.pipes_open
+        return self.linger - max(0, left) if held else None
 
-    def _note(self, request: Request, *, held: bool, swept: int) -> None:
+    def _note(self, request: Request, *, held: float | None, swept: int) -> None:
         """Says in the log what the child left behind."""
-        if held:
+        if held is not None:
             self.log.note(
-                f"a process that {self.name} left behind still held its output {self.linger * 1000:.0f} ms (linger_ms)"
+                f"a process that {self.name} left behind still held its output {held * 1000:.0f} ms (linger_ms)"
                 " after its end; what it wrote from then on was not read",
                 request_id=request.request_id,
             )

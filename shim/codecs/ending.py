@@ -75,7 +75,7 @@ def success(  # noqa: C901 - a case for each outcome
         case Signaled():
             raise signal_error(outcome, executable=executable, memory=memory)
         case Stopped():
-            begun = len(outcome.reply) if outcome.by_line else 0
+            begun = len(outcome.reply) if outcome.by_line else None
             common = facts(outcome, executable)
             raise DeadlineExceeded(signal=outcome.signal, begun=begun, stalled=outcome.stalled, **common)
         case Refused():

@@ -64,7 +64,9 @@ def refuse_what_json_lacks(place: str, value: Any) -> None:
                 if kind is dict and type(key) is not str:
                     raise EventInvalid(f"{_spelled(at)} has the key {key!r}, and JSON has only texts for keys")
                 waiting.append(((at, f".{key}" if kind is dict else f"[{key}]"), item, level + 1))
-        elif kind not in (str, int, bool, type(None)) and not isinstance(value, (UUID, Enum)):
+        elif isinstance(value, Enum):
+            waiting.append(((at, ".value"), value.value, level + 1))
+        elif kind not in (str, int, bool, type(None)) and not isinstance(value, UUID):
             raise EventInvalid(f"{_spelled(at)} is a {kind.__name__}, which JSON does not have")
 
 

@@ -84,11 +84,14 @@ NO_MEMORY = "perhaps it got no more memory: raise the function's memory, or a li
 NO_THREADS = "perhaps it could start no more threads: Lambda allows 1,024 processes and threads, and each takes memory"
 LOCALE = """perhaps its locale is not UTF-8: set SHIM_ENV='{"LANG": "C.UTF-8"}'"""
 BUILT_WITH = "perhaps a library that it found is not the one that it was built with: package that one in lib/"
+NO_DESCRIPTOR = "no descriptor was left: Lambda allows 1,024"
 MISSES = "a program that was started misses that library: package it and what it needs in lib/"
 PHRASES = {
     "c_poll: permission denied": "GHC's run time is known to say so when memory or CPU time is short, whatever is permitted: raise the function's"
     " memory, with which its share of the CPU grows, and if that does not help, its timeout",
-    r"error while loading shared libraries: \S+|Error loading shared library \S+": MISSES,
+    r"(?:error while loading shared libraries|Error loading shared library).*No such file or directory": MISSES,
+    r"(?:error while loading shared libraries|Error loading shared library).*(?:failed to map|annot allocate).*": NO_MEMORY,
+    r"(?:error while loading shared libraries|Error loading shared library).*(?:Error 24|Too many open files)": NO_DESCRIPTOR,
     "Exec format error": "a program that was started is for another architecture, or is no program",
     r"failed to create (?:new )?OS thread|(?:fork|clone|pthread_create|[Tt]hread)\b.*Resource temporarily unavailable": NO_THREADS,
     r"Heap exhausted|heap overflow|[Oo]ut of [Mm]emory\b|OutOfMemoryError|\bMemoryError\b": NO_MEMORY,
@@ -96,7 +99,7 @@ PHRASES = {
     "No space left on device": "the disk is full: if files of earlier invocations fill it, set SHIM_TMP=fresh, which empties TMPDIR after"
     " each; if one invocation needs more, raise the function's ephemeral storage (/tmp, 512 MB by default)",
     "Read-only file system": "on Lambda only /tmp can be written to: make it write there",
-    "Too many open files": "no descriptor was left: Lambda allows 1,024",
+    "Too many open files": NO_DESCRIPTOR,
     "/dev/shm.*(?:No such file|denied)": "Lambda has no /dev/shm: make it use /tmp, or no shared memory",  # noqa: S108 - it is looked for
     "symbol lookup error|Error relocating .*: symbol not found": BUILT_WITH,
     r"(?:hGetContents|hGetLine|hPutStr|hPutChar|commitBuffer|recoverDecode|recoverEncode).*(?:invalid byte sequence|cannot (?:de|en)code)": LOCALE,

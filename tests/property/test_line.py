@@ -10,6 +10,7 @@ import json
 import math
 import re
 import uuid
+from enum import Enum
 from typing import Any
 
 import orjson
@@ -114,6 +115,12 @@ def test_bytes_that_are_no_json_are_refused_and_forge_nothing(event: bytes) -> N
     assert sent == b'{"event":' + event.replace(b"\n", b" ") + b',"context":{"real":true},"shim":1}\n'
 
 
+class Numbers(Enum):
+    """What orjson writes as its value."""
+
+    NONE = math.nan
+
+
 @given(VALUES, st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_what_json_does_not_have_is_refused_with_its_place(value: object, number: float) -> None:
     for event in (number, [value, number], {"a": {"b": [value, number]}}, [value, {"x": number}]):
@@ -123,6 +130,8 @@ def test_what_json_does_not_have_is_refused_with_its_place(value: object, number
         line({"a": [None, {"b": math.nan}]}, {})
     with pytest.raises(shim.EventInvalid, match=re.escape("context.client_context.custom is nan")):
         line({}, {"client_context": {"custom": math.nan}})
+    with pytest.raises(shim.EventInvalid, match=re.escape("event[0].value is nan, which JSON does not have")):
+        line([Numbers.NONE], {})
 
 
 def test_an_event_that_holds_itself_is_refused() -> None:
