@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import shim
 from shim import Shim
-from shim.children import temporary
-from shim.invocation import now
 from tests.conftest import missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 DEEP = "i=0; while [ $i -lt 1500 ] && mkdir d && cd d; do i=$((i+1)); done; true"
 
@@ -116,25 +115,26 @@ def test_a_child_may_lock_itself_out() -> None:
     """For root nothing is locked: as somebody else."""
     if os.getuid() != 0:
         missing("root, who can become somebody else")
+    program = (
+        "import os, sys\n"
+        "from shim.children import temporary\n"
+        "from shim.invocation import now\n"
+        "os.setgid(65534)\n"
+        "os.setuid(65534)\n"
+        "folder = f'{sys.argv[1]}/shim-1'\n"
+        "temporary.make(folder)\n"
+        "for path in ('a/b/c', 'a/d'):\n"
+        "    os.makedirs(f'{folder}/{path}')\n"
+        "    open(f'{folder}/{path}/file', 'w').close()\n"
+        "for path in ('a/b/c', 'a/b', 'a/d', 'a', '.'):\n"
+        "    os.chmod(f'{folder}/{path}', 0)\n"
+        "sys.exit(not temporary.remove(folder, until=now() + 5))\n"
+    )
     with tempfile.TemporaryDirectory(dir="/tmp") as base:
-        os.chmod(base, 0o777)  # noqa: S103 - it is for somebody else
-        if (pid := os.fork()) == 0:
-            try:
-                os.setgid(65534)
-                os.setuid(65534)
-                folder = f"{base}/shim-1"
-                temporary.make(folder)
-                for path in ("a/b/c", "a/d"):
-                    os.makedirs(f"{folder}/{path}")
-                    Path(folder, path, "file").touch()
-                for path in ("a/b/c", "a/b", "a/d", "a", "."):
-                    os.chmod(f"{folder}/{path}", 0)
-                os._exit(0 if temporary.remove(folder, until=now() + 5) else 1)
-            except BaseException:
-                os._exit(2)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.chmod(base, 0o777)  # noqa: S103 - it is for somebody else, who can't go through pytest's own
+        subprocess.run([sys.executable, "-c", program, base], check=True)
 
-        assert (code, os.listdir(base)) == (0, [])
+        assert os.listdir(base) == []
 
 
 @pytest.mark.filterwarnings(
