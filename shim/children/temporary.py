@@ -56,10 +56,13 @@ def remove(folder: str, *, until: float) -> bool:
             waiting += [other for other in os.listdir(base) if other.startswith(f"{name}-")]
         except OSError:
             return False
+        is_whole = True
         while waiting and now() < until:
-            with contextlib.suppress(OSError):
+            try:
                 _remove_one(waiting.pop(), base, name, waiting, until)
-        return not any(other.startswith(name) for other in os.listdir(base))
+            except OSError:
+                is_whole = False
+        return is_whole and not waiting
     finally:
         os.close(base)
 
@@ -76,12 +79,16 @@ def _move(entry: str, inside: int, base: int, name: str, waiting: list[str]) -> 
 
 
 def _remove_one(this: str, base: int, name: str, waiting: list[str], until: float) -> None:
-    """Removes what waits under that name. The folders in it wait then."""
+    """Removes what waits under that name. The folders in it wait then.
+
+    Raises:
+        OSError: something of it is left.
+    """
     try:
         with _entered(this, base) as inside, os.scandir(inside) as entries:
             for entry in entries:
                 if now() > until:
-                    return
+                    raise TimeoutError
                 with contextlib.suppress(OSError):
                     if entry.is_dir(follow_symlinks=False):
                         _move(entry.name, inside, base, name, waiting)
