@@ -381,9 +381,9 @@ def from_file(folder: str, mistakes: list[str]) -> dict[str, tuple[str, Any]]:
 def unknown_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
     """A sentence for each `SHIM_*` variable that names no setting.
 
-    They are a warning, since a function's variables may be updated before its code. SHIM_CHILD is ours: a child may run a handler itself.
+    They are a warning, since a function's variables may be updated before its code. Two are ours.
     """
-    known = {f"SHIM_{name.upper()}" for name in NAMES} | {"SHIM_CHILD"}
+    known = {f"SHIM_{name.upper()}" for name in NAMES} | {"SHIM_CHILD", "SHIM_EMULATED"}
     strangers = sorted(name for name in environ if name.startswith("SHIM_") and name not in known)
     return [f"{name} is no setting{nearest(name.removeprefix('SHIM_').lower(), 'SHIM_')}" for name in strangers]
 

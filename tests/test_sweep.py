@@ -255,6 +255,7 @@ def test_alone_on_lambda_every_new_orphan_is_the_childs(alone: bool, actor: str,
         ({"AWS_LAMBDA_MAX_CONCURRENCY": "4"}, False),
         ({"AWS_EXECUTION_ENV": ""}, False),
         ({"LAMBDA_TASK_ROOT": "/home/someone"}, False),
+        ({"SHIM_EMULATED": "true"}, False),
     ],
 )
 def test_alone_on_lambda_is_known_by_its_variables(change: dict[str, str], expected: bool) -> None:

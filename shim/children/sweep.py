@@ -23,6 +23,9 @@ else:
 MARK = b"SHIM_CHILD"
 """The variable by which the environment of a process tells whose it is."""
 
+EMULATED = "SHIM_EMULATED"
+"""The variable by which our emulator's sandbox, which looks like Lambda in all else, says what it is."""
+
 FEW = 512
 """Up to so many process numbers are tried one by one (1.5 µs each where there is no process); beyond, /proc is listed."""
 
@@ -69,8 +72,10 @@ def ignores_sigchld() -> bool:
 
 
 def alone_on_lambda(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether every orphan here is ours: on Lambda itself, with one invocation at a time."""
-    return on_lambda(environ) and "AWS_LAMBDA_MAX_CONCURRENCY" not in environ
+    """Whether every orphan here is ours: on Lambda itself, with one invocation at a time. Our emulator's sandbox looks like Lambda, and shares
+    its processes with everybody.
+    """
+    return on_lambda(environ) and not {"AWS_LAMBDA_MAX_CONCURRENCY", EMULATED} & environ.keys()
 
 
 def on_lambda(environ: Mapping[str, str] = os.environ) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from shim.children.diagnosis import examine, resolve
 from shim.children.environment import child_environment
+from shim.children.sweep import EMULATED
 from shim.errors import ExecutableNotFound, SettingsError
 from shim.local.environment import function_environment
 from shim.local.function import Function
@@ -129,7 +130,7 @@ def with_python(  # noqa: PLR0913 - each is something that the caller may want t
     if facts.handler and package.executable and not os.path.exists(os.path.join(package.folder, package.executable)):
         raise SettingsError([f"there is no {package.executable} in {package.folder}: name the folder of the handler"])
     environment = environment_of(package.folder, facts, handler, environ)
-    environment["AWS_EXECUTION_ENV"] = f"AWS_Lambda_python3.{sys.version_info.minor}"
+    environment |= {"AWS_EXECUTION_ENV": f"AWS_Lambda_python3.{sys.version_info.minor}", EMULATED: "true"}
     if package.executable is not None:
         environment["SHIM_EXECUTABLE"] = package.executable
     if arguments:

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from shim.children.diagnosis import examine
+from shim.children.sweep import EMULATED
 from shim.errors import ExecutableNotFound, PackageError, SettingsError
 from shim.local.deployment import AWSLAMBDARIC, BOOTSTRAP, OURS, SHIM, Deployment, environment_of, function_of
 from shim.local.interpreter import built_for, find
@@ -81,7 +82,7 @@ def _with_python(
     interpreter = find(package.archive, [one.version for one in fitting])
     sandbox = Sandbox(package.folder, package.runtime, interpreter)
     environment = _environment(sandbox, facts, handler)
-    environment["AWS_EXECUTION_ENV"] = f"AWS_Lambda_{interpreter.name}"
+    environment |= {"AWS_EXECUTION_ENV": f"AWS_Lambda_{interpreter.name}", EMULATED: "true"}
     if arguments:
         environment["SHIM_ARGS"] = json.dumps(list(arguments))
     environment |= {f"SHIM_{name.upper()}": text for name, text in settings.items()}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile, ZipInfo
 
@@ -16,7 +18,7 @@ import pytest
 from tests.cli.command import COMMAND, environment, shim
 from tests.cli.served import UNIGNORED
 from tests.cli.test_invoke import END, REPORT, START
-from tests.conftest import eventually
+from tests.conftest import eventually, processes_of
 from tests.local.zips import package, zipped
 
 if TYPE_CHECKING:
@@ -306,3 +308,26 @@ def test_a_zip_may_have_the_longest_name_there_is(tmp_path: Path, places: Path) 
     ended = invoke(places, str(zipped(path, {"bootstrap": "#!/bin/sh\n"})))
 
     assert ended.error.startswith("ExecutableNotRunnable: bootstrap is not executable")
+
+
+def test_processes_of_others_that_are_born_meanwhile_live_on(tmp_path: Path, places: Path) -> None:
+    """On Lambda every new orphan is the function's. Here it may be anybody's, in a sandbox as well."""
+    path = package(tmp_path / "function.zip", "sleep 600 >&- 2>&- & sleep 1; echo 1")
+    shutil.copy("/bin/sleep", tmp_path / "stranger")
+    command = [*COMMAND, "invoke", "--timeout", "20", str(path)]
+    born = 0
+    with subprocess.Popen(
+        command, env=environment({"TMPDIR": str(places)}), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        while process.poll() is None:
+            subprocess.run(["sh", "-c", f"setsid {tmp_path}/stranger 600 >&- 2>&- <&- &"], check=True)
+            born += 1
+            time.sleep(0.05)  # so that some are born at the right time
+        log = process.stderr.read() if process.stderr else b""
+    strangers = processes_of(str(tmp_path / "stranger"))
+    for pid in strangers:
+        os.kill(pid, signal.SIGKILL)
+
+    assert process.returncode == 0, log
+    assert b"left 1 process behind" in log
+    assert len(strangers) == born
