@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from shim.children.diagnosis import examine
+from shim.children.diagnosis import MACHINES, examine
 from shim.children.sweep import EMULATED
 from shim.errors import ExecutableNotFound, PackageError, SettingsError
 from shim.local.deployment import AWSLAMBDARIC, BOOTSTRAP, OURS, SHIM, Deployment, environment_of, function_of
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 SETTINGS_FILE = "shim.toml"
 WRAPPER = "shim/runtime/wrapper"
 """Where AWS_LAMBDA_EXEC_WRAPPER leads, in a package that brings our own runtime."""
-LAMBDA_NAMES = {"aarch64": "arm64"}
 
 
 def with_package(
@@ -75,7 +74,7 @@ def _with_python(
     here = os.uname().machine
     fitting = [one for one in built if one.machine == here]
     if built and not fitting:
-        theirs, ours = (LAMBDA_NAMES.get(name, name) for name in (built[0].machine, here))
+        theirs, ours = (MACHINES.get(name, name) for name in (built[0].machine, here))
         raise PackageError(
             f"{package.archive} was packed for {theirs}, and this machine is {ours}; pack it for {ours}, or run it on a machine with {theirs}"
         )

@@ -27,8 +27,6 @@ LIBRARIES = {
 """The library of a package without which it can't be imported, as Python on Lambda looks for it: not one for macOS, Windows or musl, nor one for a Python
 without a GIL (cpython-313t)."""
 LIBRARY_OF_ANY = re.compile(r"[^/]+/[^/]+\.(so|pyd|dylib|dll)$")
-MACHINES = {"x86_64": "x86_64", "arm64": "aarch64"}
-"""Lambda's word for an architecture → pip's."""
 
 
 def judge_dependencies(ground: Ground) -> Iterator[Problem]:
@@ -63,6 +61,8 @@ def _judge_packages(ground: Ground) -> Iterator[Problem]:
             sentence = f"the package {name}, which {why}, is not there"
             yield error("", sentence, f"package it, as shim pack does, or with pip install --target PACKAGE {name}")
         elif not _can_be_imported(name, ground):
+            from shim.package.wheels import MACHINES  # noqa: PLC0415 - it loads what a good package does not need
+
             found = sorted(
                 other for other, _ in ground.root if LIBRARY_OF_ANY.match(other) and other.startswith(f"{name}/")
             )
